@@ -1,0 +1,377 @@
+//! Views of the observed kinds: only what a decision depends on. Absent and `null` are the same everywhere, as
+//! Go writes `null` for empty lists.
+
+use std::{borrow::Cow, fmt, marker::PhantomData};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
+
+/// Observed objects by kind. Keys inside a group are ignored: Metacontroller's two API versions spell them
+/// differently, the objects' own metadata says it all.
+#[derive(Clone, Debug, Default)]
+pub struct Objects {
+    /// `DaemonSet.apps`.
+    pub daemon_sets: Vec<DaemonSet>,
+    /// `Service`.
+    pub services: Vec<Service>,
+    /// `EndpointSlice.discovery.k8s.io`.
+    pub slices: Vec<Slice>,
+    /// `NetworkPolicy.networking.k8s.io`.
+    pub policies: Vec<Bare>,
+    /// `SerialNode.serialfleet.io`; `None` where there is no such group at all.
+    pub serial_nodes: Option<Vec<SerialNode>>,
+    /// `Namespace`.
+    pub namespaces: Vec<Namespace>,
+}
+
+impl<'de> Deserialize<'de> for Objects {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Groups;
+        impl<'de> Visitor<'de> for Groups {
+            type Value = Objects;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("objects by group key, such as Service.v1")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Objects, A::Error> {
+                let mut objects = Objects::default();
+                while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+                    match key.split_once('/').map_or(&*key, |(kind, _)| kind) {
+                        "DaemonSet.apps" => objects.daemon_sets = group(&mut map)?,
+                        "Service.v1" => objects.services = group(&mut map)?,
+                        "EndpointSlice.discovery.k8s.io" => objects.slices = group(&mut map)?,
+                        "NetworkPolicy.networking.k8s.io" => objects.policies = group(&mut map)?,
+                        "SerialNode.serialfleet.io" => objects.serial_nodes = Some(group(&mut map)?),
+                        "Namespace.v1" => objects.namespaces = group(&mut map)?,
+                        _ => {
+                            map.next_value::<IgnoredAny>()?;
+                        }
+                    }
+                }
+                Ok(objects)
+            }
+        }
+        deserializer.deserialize_map(Groups)
+    }
+}
+
+fn group<'de, A: MapAccess<'de>, T: Deserialize<'de>>(map: &mut A) -> Result<Vec<T>, A::Error> {
+    Ok(map.next_value::<Option<Group<T>>>()?.map_or_else(Vec::new, |group| group.0))
+}
+
+/// The values of a map, without its keys.
+struct Group<T>(Vec<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Group<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Values<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Values<T> {
+            type Value = Group<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("objects by name")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Group<T>, A::Error> {
+                let mut values = Vec::new();
+                while let Some((IgnoredAny, value)) = map.next_entry::<IgnoredAny, Option<T>>()? {
+                    values.extend(value);
+                }
+                Ok(Group(values))
+            }
+        }
+        deserializer.deserialize_map(Values(PhantomData))
+    }
+}
+
+fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+macro_rules! views {
+    ($($(#[$about:meta])* $name:ident { $($(#[$field_about:meta])* $field:ident: $type:ty,)* })*) => {$(
+        $(#[$about])*
+        #[derive(Clone, Debug, Default, Deserialize)]
+        #[serde(default, rename_all = "camelCase")]
+        pub struct $name {
+            $($(#[$field_about])* #[serde(deserialize_with = "or_default")] pub $field: $type,)*
+        }
+    )*};
+}
+
+views! {
+    /// Metadata of an observed object.
+    Meta {
+        /// Name.
+        name: String,
+        /// Namespace; empty for cluster-scoped objects.
+        namespace: String,
+        /// Generation, for kinds that have one.
+        generation: i64,
+        /// Set while the object is being deleted.
+        deletion_timestamp: Option<String>,
+        /// Labels.
+        labels: Labels,
+        /// Annotations.
+        annotations: Annotations,
+        /// Owners.
+        owner_references: Vec<Owner>,
+    }
+
+    /// The labels that decisions depend on.
+    Labels {
+        /// The fleet it says it belongs to.
+        #[serde(rename = "serialfleet.io/fleet")]
+        fleet: Option<String>,
+        /// The device it belongs to.
+        #[serde(rename = "serialfleet.io/device")]
+        device: Option<String>,
+        /// A slice's Service.
+        #[serde(rename = "kubernetes.io/service-name")]
+        service_name: Option<String>,
+        /// Whether a Namespace's owner allows our Services in it.
+        #[serde(rename = "serialfleet.io/services")]
+        services: Option<String>,
+    }
+
+    /// The annotations that decisions depend on.
+    Annotations {
+        /// The node of a scope-Node Service.
+        #[serde(rename = "serialfleet.io/node")]
+        node: Option<String>,
+    }
+
+    /// An owner.
+    Owner {
+        /// Its uid.
+        uid: String,
+        /// Whether it manages the object.
+        controller: Option<bool>,
+    }
+
+    /// An object of which only the metadata counts.
+    Bare {
+        /// Metadata.
+        metadata: Meta,
+    }
+
+    /// A DaemonSet.
+    DaemonSet {
+        /// Metadata.
+        metadata: Meta,
+        /// Desired state.
+        spec: DaemonSetSpec,
+        /// Observed state.
+        status: DaemonSetStatus,
+    }
+
+    /// Desired state of a DaemonSet.
+    DaemonSetSpec {
+        /// Its pods.
+        template: PodTemplate,
+    }
+
+    /// Pods of a DaemonSet.
+    PodTemplate {
+        /// Their spec.
+        spec: PodSpec,
+    }
+
+    /// A pod spec.
+    PodSpec {
+        /// Containers.
+        containers: Vec<Named>,
+        /// Init containers.
+        init_containers: Vec<Named>,
+    }
+
+    /// Something with a name.
+    Named {
+        /// The name.
+        name: String,
+    }
+
+    /// Observed state of a DaemonSet.
+    DaemonSetStatus {
+        /// Generation that the numbers speak of.
+        observed_generation: i64,
+        /// Nodes that should run the pod.
+        desired_number_scheduled: i32,
+        /// Nodes that have the pod.
+        current_number_scheduled: i32,
+        /// Nodes that have the pod of the present template.
+        updated_number_scheduled: i32,
+        /// Nodes with a ready pod.
+        number_ready: i32,
+        /// Nodes with an available pod.
+        number_available: i32,
+    }
+
+    /// A Service.
+    Service {
+        /// Metadata.
+        metadata: Meta,
+        /// Desired state.
+        spec: ServiceSpec,
+    }
+
+    /// Desired state of a Service.
+    ServiceSpec {
+        /// Which pods; ours have none.
+        selector: std::collections::BTreeMap<String, String>,
+        /// Ports.
+        ports: Vec<ServicePort>,
+    }
+
+    /// A port of a Service.
+    ServicePort {
+        /// Its name.
+        name: String,
+        /// Its number.
+        port: i32,
+    }
+
+    /// An EndpointSlice.
+    Slice {
+        /// Metadata.
+        metadata: Meta,
+        /// `IPv4`, `IPv6` or `FQDN`.
+        address_type: String,
+        /// Endpoints; Go writes none as `null`.
+        endpoints: Vec<Endpoint>,
+    }
+
+    /// An endpoint.
+    Endpoint {
+        /// Addresses.
+        addresses: Vec<String>,
+        /// What it can do.
+        conditions: EndpointConditions,
+        /// Its node.
+        node_name: String,
+        /// Its pod.
+        target_ref: TargetRef,
+    }
+
+    /// What an endpoint can do.
+    EndpointConditions {
+        /// Absent means ready.
+        ready: Option<bool>,
+        /// Whether its pod is ending.
+        terminating: Option<bool>,
+    }
+
+    /// What an endpoint stands for.
+    TargetRef {
+        /// `Pod`.
+        kind: String,
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// Its uid.
+        uid: String,
+    }
+
+    /// A SerialNode. States stay text: a bridge of a later version may know more of them.
+    SerialNode {
+        /// Metadata.
+        metadata: Meta,
+        /// The node.
+        node_name: String,
+        /// The fleet.
+        fleet: String,
+        /// Uid of the pod that wrote it.
+        #[serde(rename = "podUID")]
+        pod_uid: String,
+        /// Devices of the fleet that are not plainly absent there.
+        ports: Vec<Port>,
+    }
+
+    /// A device of the fleet on a node.
+    Port {
+        /// The device's name.
+        name: String,
+        /// What it is doing.
+        state: String,
+        /// One CamelCase word, or empty.
+        reason: String,
+        /// A sentence with the next step, or empty.
+        message: String,
+        /// Its tty.
+        tty: String,
+        /// What is odd although it works.
+        warnings: Vec<PortWarning>,
+    }
+
+    /// What is odd although it works.
+    PortWarning {
+        /// One CamelCase word.
+        reason: String,
+        /// A sentence with the next step.
+        message: String,
+    }
+
+    /// A Namespace.
+    Namespace {
+        /// Metadata.
+        metadata: Meta,
+    }
+
+    /// The CompositeController that calls, as far as its settings decide whether fleets work.
+    Controller {
+        /// Its settings.
+        spec: ControllerSpec,
+    }
+
+    /// Settings of a CompositeController.
+    ControllerSpec {
+        /// Whether children are told apart by `controller-uid`.
+        generate_selector: Option<bool>,
+        /// The parent's kind.
+        parent_resource: ParentResource,
+        /// Kinds of children.
+        child_resources: Vec<ChildResource>,
+        /// Hooks.
+        hooks: Hooks,
+    }
+
+    /// The parent's kind.
+    ParentResource {
+        /// Whether our own status writes call us again.
+        ignore_status_changes: Option<bool>,
+    }
+
+    /// A kind of children.
+    ChildResource {
+        /// Its plural name.
+        resource: String,
+        /// How changes are made.
+        update_strategy: UpdateStrategy,
+    }
+
+    /// How changes are made.
+    UpdateStrategy {
+        /// `InPlace`, or absent: never updated.
+        method: String,
+    }
+
+    /// Hooks of a CompositeController.
+    Hooks {
+        /// The sync hook.
+        sync: Hook,
+        /// The customize hook.
+        customize: Option<Hook>,
+    }
+
+    /// A hook of a CompositeController.
+    Hook {
+        /// `v1` where absent.
+        version: String,
+    }
+}
