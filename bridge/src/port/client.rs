@@ -1,0 +1,313 @@
+//! One TCP client: its socket, what is owed to it, and when it is given up.
+#![allow(unsafe_code, reason = "TCP_INFO and SIOCOUTQ have no safe wrapper")]
+
+use std::{
+    collections::VecDeque,
+    io,
+    net::{IpAddr, SocketAddr},
+    os::fd::AsRawFd,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::{Duration, SystemTime},
+};
+
+use rustix::{io::Errno, net::RecvFlags};
+use serialfleet_api::resolve::Keepalive;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::Instant,
+};
+
+/// Most bytes that wait for one client.
+pub(super) const OUTBOX: usize = 64 * 1024;
+/// How long a client that sent FIN is kept without bytes to it.
+const HALF_CLOSED: Duration = Duration::from_secs(5);
+
+/// Why a client was ended; also the metric's label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// It closed its side and nothing was left to send.
+    PeerClosed,
+    /// Its connection broke: reset, or dead for longer than `userTimeoutSeconds`.
+    PeerLost,
+    /// A newcomer took over.
+    TakenOver,
+    /// The policy is Refuse and the port was taken.
+    Refused,
+    /// It connected and closed without a byte while the port was taken: a health check.
+    Probe,
+    /// It is outside `allowFrom`.
+    NotAllowed,
+    /// Too many newcomers were waiting.
+    TooMany,
+    /// Its queue was full.
+    SlowReader,
+    /// No byte either way for `idleTimeoutSeconds`.
+    Idle,
+    /// The device did not come back within `holdSeconds`.
+    HoldExpired,
+    /// Another device answers to the name now.
+    DeviceChanged,
+    /// The device is served by another node.
+    Moved,
+    /// An edit changed the address, or took the device away.
+    Reconfigured,
+    /// The bridge stops.
+    Shutdown,
+}
+
+impl EndReason {
+    /// The word used in logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PeerClosed => "PeerClosed",
+            Self::PeerLost => "PeerLost",
+            Self::TakenOver => "TakenOver",
+            Self::Refused => "Refused",
+            Self::Probe => "Probe",
+            Self::NotAllowed => "NotAllowed",
+            Self::TooMany => "TooMany",
+            Self::SlowReader => "SlowReader",
+            Self::Idle => "Idle",
+            Self::HoldExpired => "HoldExpired",
+            Self::DeviceChanged => "DeviceChanged",
+            Self::Moved => "Moved",
+            Self::Reconfigured => "Reconfigured",
+            Self::Shutdown => "Shutdown",
+        }
+    }
+}
+
+/// What a client's socket had to say.
+pub(super) enum Received {
+    Bytes(usize),
+    /// FIN: no more bytes from it, but it may still read.
+    End,
+}
+
+pub(super) struct Client {
+    stream: TcpStream,
+    pub(super) peer: SocketAddr,
+    pub(super) since: SystemTime,
+    outbox: VecDeque<u8>,
+    /// FIN arrived.
+    half_closed: bool,
+    /// The socket does not take bytes although it may not be given up for that: its user timeout is off.
+    patient: bool,
+    last_activity: Instant,
+    /// FIN was seen to wait behind bytes that nobody has read.
+    finishing: Option<Instant>,
+    /// FIN was sent.
+    finished: bool,
+}
+
+impl Client {
+    pub(super) fn new(stream: TcpStream, peer: SocketAddr, keepalive: Keepalive) -> Self {
+        let client = Self {
+            stream,
+            peer: SocketAddr::new(canonical(peer.ip()), peer.port()),
+            since: SystemTime::now(),
+            outbox: VecDeque::new(),
+            half_closed: false,
+            patient: false,
+            last_activity: Instant::now(),
+            finishing: None,
+            finished: false,
+        };
+        client.set_keepalive(keepalive);
+        client
+    }
+
+    /// Keepalive, user timeout and TCP_NODELAY. A socket that refuses them is served all the same.
+    pub(super) fn set_keepalive(&self, keepalive: Keepalive) {
+        let socket = SockRef::from(&self.stream);
+        let probes = TcpKeepalive::new()
+            .with_time(Duration::from_secs(keepalive.idle_seconds.into()))
+            .with_interval(Duration::from_secs(keepalive.interval_seconds().into()));
+        let user_timeout = Duration::from_secs(keepalive.user_timeout_seconds.into());
+        let set = socket
+            .set_tcp_nodelay(true)
+            .and_then(|()| socket.set_tcp_keepalive(&probes))
+            .and_then(|()| socket.set_tcp_user_timeout((!self.patient).then_some(user_timeout)));
+        if let Err(error) = set {
+            tracing::debug!(peer = %self.peer, %error, "socket options refused");
+        }
+    }
+
+    /// Whether bytes wait for it.
+    pub(super) fn owed(&self) -> usize {
+        self.outbox.len()
+    }
+
+    pub(super) fn is_half_closed(&self) -> bool {
+        self.half_closed
+    }
+
+    /// A byte went by just now.
+    pub(super) fn touch(&mut self) {
+        self.last_activity = Instant::now();
+    }
+
+    /// When it is given up if no byte goes by until then.
+    pub(super) fn deadline(&self, idle: Option<Duration>) -> Option<Instant> {
+        if self.half_closed {
+            return Some(self.last_activity + HALF_CLOSED);
+        }
+        idle.map(|idle| self.last_activity + idle)
+    }
+
+    /// Whether a byte has arrived (true) or FIN (false), without taking it.
+    pub(super) fn poll_peek(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let mut byte = [0];
+        let mut buffer = ReadBuf::new(&mut byte);
+        let peeked = ready!(self.stream.poll_peek(cx, &mut buffer))?;
+        Poll::Ready(Ok(peeked > 0))
+    }
+
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<Received>> {
+        if self.half_closed {
+            return Poll::Pending;
+        }
+        let mut buffer = ReadBuf::new(buffer);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+        if buffer.filled().is_empty() {
+            self.half_closed = true;
+            self.touch();
+            return Poll::Ready(Ok(Received::End));
+        }
+        Poll::Ready(Ok(Received::Bytes(buffer.filled().len())))
+    }
+
+    /// Hands bytes to the socket, and what it does not take to the queue.
+    ///
+    /// # Errors
+    /// [`EndReason::SlowReader`] if the queue would overflow, [`EndReason::PeerLost`] if the connection broke.
+    pub(super) fn give(&mut self, cx: &mut Context<'_>, mut bytes: &[u8]) -> Result<(), EndReason> {
+        if !self.outbox.is_empty()
+            && let Poll::Ready(flushed) = self.poll_flush(cx)
+        {
+            flushed?;
+        }
+        while self.outbox.is_empty() && !bytes.is_empty() {
+            match Pin::new(&mut self.stream).poll_write(cx, bytes) {
+                Poll::Ready(Ok(written)) => bytes = bytes.get(written..).unwrap_or_default(),
+                Poll::Ready(Err(_)) => return Err(EndReason::PeerLost),
+                Poll::Pending => break,
+            }
+        }
+        if self.outbox.len() + bytes.len() > OUTBOX {
+            return Err(EndReason::SlowReader);
+        }
+        self.outbox.extend(bytes);
+        Ok(())
+    }
+
+    /// Sends what is queued; ready when nothing is.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EndReason>> {
+        while !self.outbox.is_empty() {
+            let (front, _) = self.outbox.as_slices();
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, front)) {
+                Ok(written) => drop(self.outbox.drain(..written)),
+                Err(_) => return Poll::Ready(Err(EndReason::PeerLost)),
+            }
+            self.touch();
+        }
+        // A burst must not cost memory for ever.
+        if self.outbox.capacity() > 0 {
+            self.outbox = VecDeque::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// A client that may make the device wait must not be lost to TCP_USER_TIMEOUT, which counts a closed window
+    /// as silence.
+    pub(super) fn set_patient(&mut self, patient: bool, keepalive: Keepalive) {
+        if self.patient != patient {
+            self.patient = patient;
+            self.set_keepalive(keepalive);
+        }
+    }
+
+    /// Whether a byte is there (true), FIN (false), or nothing yet, whatever the runtime knows of it.
+    pub(super) fn peek(&self) -> Option<bool> {
+        let mut byte = [0_u8];
+        match rustix::net::recv(&self.stream, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+            Ok((_, peeked)) => Some(peeked > 0),
+            Err(Errno::WOULDBLOCK | Errno::INTR) => None,
+            Err(_) => Some(false),
+        }
+    }
+
+    /// Asks the kernel about a client that is not being read: whether it has sent FIN, within the last five seconds
+    /// as far as was asked before.
+    ///
+    /// # Errors
+    /// [`EndReason::PeerLost`] if the connection broke.
+    pub(super) fn is_finishing(&mut self) -> Result<bool, EndReason> {
+        match tcp_state(&self.stream) {
+            Some(TCP_CLOSE) => Err(EndReason::PeerLost),
+            Some(TCP_CLOSE_WAIT) => {
+                let since = *self.finishing.get_or_insert_with(Instant::now);
+                Ok(since.elapsed() < HALF_CLOSED)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Sends FIN once nothing is owed, reads on and drops what comes, and is ready when all that was sent is
+    /// acknowledged. Closing earlier, with bytes unread or unsent, would reset the connection and lose them.
+    pub(super) fn poll_finish(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<()> {
+        if !self.finished {
+            self.finished = true;
+            if SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write).is_err() {
+                return Poll::Ready(());
+            }
+        }
+        while let Poll::Ready(read) = self.poll_read(cx, buffer) {
+            if !matches!(read, Ok(Received::Bytes(_))) {
+                break;
+            }
+        }
+        if unacknowledged(&self.stream) == 0 { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+/// States of a connection (linux/tcp_states.h).
+const TCP_CLOSE: u8 = 7;
+const TCP_CLOSE_WAIT: u8 = 8;
+
+fn tcp_state(stream: &TcpStream) -> Option<u8> {
+    // SAFETY: integers only: all zeros is a valid value.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut length = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).ok()?;
+    // SAFETY: the descriptor is open while the stream is borrowed; pointer and length are those of `info`.
+    let result = unsafe {
+        libc::getsockopt(
+            stream.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &raw mut length,
+        )
+    };
+    (result == 0).then_some(info.tcpi_state)
+}
+
+/// Bytes that the kernel has taken and the peer has not acknowledged (SIOCOUTQ of tcp(7), the number of TIOCOUTQ).
+fn unacknowledged(stream: &TcpStream) -> libc::c_int {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the descriptor is open while the stream is borrowed; the request writes one int.
+    let result = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if result < 0 { 0 } else { bytes }
+}
+
+/// An IPv4 address that came through an IPv6 socket is an IPv4 address.
+fn canonical(address: IpAddr) -> IpAddr {
+    address.to_canonical()
+}

@@ -1,0 +1,89 @@
+//! What a port is told, and what it tells.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use ipnet::IpNet;
+use serialfleet_api::{
+    fleet::{ClientPolicy, SlowReader},
+    resolve::Keepalive,
+};
+use tokio::time::Instant;
+
+use super::EndReason;
+use crate::tty::Tty;
+
+/// What a port needs of its device's settings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PortSettings {
+    /// Where it listens.
+    pub listen: Vec<SocketAddr>,
+    /// What happens when a second client connects.
+    pub policy: ClientPolicy,
+    /// What happens to a client that does not read.
+    pub slow_reader: SlowReader,
+    /// Time without a byte either way that ends a client.
+    pub idle_timeout: Option<Duration>,
+    /// Networks that may connect; `None`: everyone.
+    pub networks: Option<Vec<IpNet>>,
+    /// How long clients are kept while the device is unplugged.
+    pub hold: Duration,
+    /// When a silent client is taken for dead.
+    pub keepalive: Keepalive,
+}
+
+/// What the supervisor tells a port.
+pub enum Command {
+    /// Serve this tty. Clients that are held go on if it is the same device, else they are closed first.
+    Attach {
+        /// The configured tty.
+        tty: Arc<Tty>,
+        /// Whether the held clients' stream may go on.
+        same_device: bool,
+    },
+    /// Let go of the tty: it was unplugged (`None`: clients are held), or it is not ours any more.
+    Detach(Option<EndReason>),
+    /// Give held clients up.
+    EndHold(EndReason),
+    /// New settings.
+    Settings(PortSettings),
+    /// Stop listening, deliver what was read from the device until then, end.
+    Drain(Instant),
+}
+
+/// What a port tells.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Link {
+    /// What it is doing.
+    pub phase: Phase,
+    /// Where it listens.
+    pub addresses: Vec<SocketAddr>,
+    /// Who is connected.
+    pub clients: Vec<ClientView>,
+}
+
+/// What a port is doing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Phase {
+    /// No device.
+    #[default]
+    Idle,
+    /// Open and listening.
+    Serving,
+    /// Open, but an address could not be bound; tried again each second.
+    ListenFailed(String),
+    /// The device is gone, its clients are kept.
+    Held,
+}
+
+/// Somebody who is connected.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClientView {
+    /// Its address.
+    pub peer: SocketAddr,
+    /// Since when.
+    pub since: SystemTime,
+}
