@@ -1,6 +1,17 @@
 //! SerialFleet's node agent: finds serial devices, matches them to the fleet, and forwards bytes between each tty
 //! and TCP.
+//!
+//! | thread | modules | must not |
+//! |---|---|---|
+//! | opener | [`opener`] | see the network |
+//! | data | [`data`], [`port`] | block, read sysfs, talk to the API |
+//! | control | all others | touch a byte that is forwarded |
+//!
+//! [`run`] starts the threads. [`supervisor`] joins the parts: [`fleet_source`] and [`discovery`] -> [`matching`]
+//! -> [`opener`], [`tty`] -> [`port`] -> [`report`].
 
+pub mod admin;
+pub mod args;
 pub mod closer;
 pub mod cluster;
 pub mod data;
@@ -12,5 +23,8 @@ pub mod matching;
 pub mod metrics;
 pub mod opener;
 pub mod port;
+pub mod ports_command;
 pub mod report;
+pub mod run;
+pub mod supervisor;
 pub mod tty;
