@@ -1,0 +1,97 @@
+//! What `/proc` says of a process: CPU time, memory, whether it is traced.
+//!
+//! Owner: the measures. Reads only.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::process::Pid;
+
+/// CPU time of a process and of all that descend from it, the ones that have ended included.
+pub(crate) fn cpu_time(pid: Pid) -> Result<Duration> {
+    let ticks: u64 = family(pid)?.into_iter().map(|stat| stat.ticks).sum();
+    let per_second = rustix::param::clock_ticks_per_second();
+    Ok(Duration::from_micros(ticks * 1_000_000 / per_second))
+}
+
+/// Proportional set size of a process and its descendants, in KiB.
+pub(crate) fn pss(pid: Pid) -> Result<u64> {
+    family(pid)?.into_iter().map(|stat| pss_of(stat.pid)).sum()
+}
+
+/// Whether every thread of a process is traced.
+pub(crate) fn is_traced(pid: Pid) -> Result<bool> {
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let status = fs::read_to_string(task?.path().join("status"))?;
+        if status.lines().any(|line| line.split_whitespace().eq(["TracerPid:", "0"])) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Names of a process's threads, by id.
+pub(crate) fn threads(pid: Pid) -> Result<Vec<(u32, String)>> {
+    let mut threads = Vec::new();
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let path = task?.path();
+        let id = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
+        let name = fs::read_to_string(path.join("comm"))?.trim().to_owned();
+        threads.extend(id.map(|id| (id, name)));
+    }
+    Ok(threads)
+}
+
+struct Stat {
+    pid: i32,
+    parent: i32,
+    ticks: u64,
+}
+
+fn pss_of(pid: i32) -> Result<u64> {
+    let path = format!("/proc/{pid}/smaps_rollup");
+    let text = fs::read_to_string(&path).with_context(|| path.clone())?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).with_context(|| path.clone())?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
+}
+
+fn family(root: Pid) -> Result<Vec<Stat>> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let path = entry?.path();
+        let numeric = path.file_name().is_some_and(|name| name.to_string_lossy().parse::<i32>().is_ok());
+        // Others come and go while we look.
+        all.extend(numeric.then(|| stat(&path)).flatten());
+    }
+    let mut found = vec![root.as_raw_nonzero().get()];
+    loop {
+        let more: Vec<_> = all
+            .iter()
+            .filter(|stat| found.contains(&stat.parent) && !found.contains(&stat.pid))
+            .map(|stat| stat.pid)
+            .collect();
+        if more.is_empty() {
+            break;
+        }
+        found.extend(more);
+    }
+    all.retain(|stat| found.contains(&stat.pid));
+    anyhow::ensure!(!all.is_empty(), "process {root} is gone");
+    Ok(all)
+}
+
+/// Fields of proc_pid_stat(5); the name in parentheses may hold anything, so they are counted from its end.
+fn stat(process: &Path) -> Option<Stat> {
+    let text = fs::read_to_string(process.join("stat")).ok()?;
+    let (head, tail) = text.rsplit_once(')')?;
+    let fields: Vec<&str> = tail.split_whitespace().collect();
+    let number = |field: usize| fields.get(field)?.parse::<u64>().ok();
+    Some(Stat {
+        pid: head.split_whitespace().next()?.parse().ok()?,
+        parent: fields.get(1)?.parse().ok()?,
+        // utime, stime, cutime, cstime
+        ticks: number(11)? + number(12)? + number(13)? + number(14)?,
+    })
+}
