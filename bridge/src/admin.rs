@@ -86,7 +86,13 @@ async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {
 async fn metrics_text(State(admin): State<Admin>) -> impl IntoResponse {
     let ttys: Vec<_> = {
         let mut ttys = admin.outlook.ttys.lock().unwrap_or_else(PoisonError::into_inner);
-        ttys.retain(|_, tty| tty.strong_count() > 0);
+        ttys.retain(|port, tty| {
+            let is_open = tty.strong_count() > 0;
+            if !is_open {
+                admin.metrics.set_queued(port, 0);
+            }
+            is_open
+        });
         ttys.iter().filter_map(|(port, tty)| Some((port.clone(), tty.upgrade()?))).collect()
     };
     let metrics = admin.metrics.clone();
@@ -96,6 +102,7 @@ async fn metrics_text(State(admin): State<Admin>) -> impl IntoResponse {
             if let Some(errors) = tty.line_errors() {
                 metrics.set_line_errors(&port, errors);
             }
+            metrics.set_queued(&port, tty.queued().unwrap_or(0));
         }
     });
     if let Err(error) = counted.await {

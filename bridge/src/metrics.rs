@@ -25,6 +25,7 @@ pub struct Metrics {
     opens: Family<PortLabel, Counter>,
     state: Family<PortStateLabel, Gauge>,
     line_errors: Family<PortReason, Counter>,
+    queued: Family<PortLabel, Gauge>,
     /// Fleets that were refused while a good one was in force.
     pub rejected_fleets: Counter,
     /// Whether the fleet in force is older than the one last read (1) or not (0).
@@ -100,6 +101,7 @@ impl Default for Metrics {
             opens: Family::default(),
             state: Family::default(),
             line_errors: Family::default(),
+            queued: Family::default(),
             rejected_fleets: Counter::default(),
             fleet_outdated: Gauge::default(),
             api_errors: Counter::default(),
@@ -117,6 +119,11 @@ impl Default for Metrics {
             "port_line_errors",
             "Line errors that the driver counted since it was bound",
             metrics.line_errors.clone(),
+        );
+        registry.register(
+            "port_output_queue_bytes",
+            "Bytes that the kernel holds for the device",
+            metrics.queued.clone(),
         );
         registry.register(
             "fleet_rejected",
@@ -185,6 +192,11 @@ impl Metrics {
             let counter = self.line_errors.get_or_create_owned(&PortReason { port: port.to_owned(), reason });
             counter.inner().store(value, std::sync::atomic::Ordering::Relaxed);
         }
+    }
+
+    /// Shows how many bytes the kernel holds for a port's device.
+    pub fn set_queued(&self, port: &str, bytes: u32) {
+        self.queued.get_or_create(&PortLabel { port: port.to_owned() }).set(bytes.into());
     }
 
     /// Everything in the OpenMetrics text format.

@@ -23,6 +23,7 @@ use serialfleet_api::{
     resolve::Line,
 };
 use serialport::TTYPort;
+use tokio_serial::SerialPort;
 
 use crate::closer::Closer;
 
@@ -248,6 +249,12 @@ impl Tty {
             brk: unsigned(count.brk),
             buf_overrun: unsigned(count.buf_overrun),
         })
+    }
+
+    /// Bytes that the kernel holds and the device has not taken (TIOCOUTQ): one that stays above zero is an output
+    /// that does not move. `None` where the device is gone.
+    pub fn queued(&self) -> Option<u32> {
+        self.port.as_ref()?.bytes_to_write().ok()
     }
 
     /// One read(2): 0 and EIO both mean that the device is gone.

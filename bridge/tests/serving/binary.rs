@@ -181,3 +181,31 @@ fn discover_lists_what_is_plugged_in() {
     assert!(output.status.success());
     assert!(text.contains("ttyUSB0") && text.contains("10c4:ea60") && text.contains("A1"), "{text}");
 }
+
+#[test]
+fn the_admin_address_answers_probes_and_metrics() {
+    let host = Host::new().unwrap();
+    let _stick = host.plug(stick("A1")).unwrap();
+    let file = written(FLEET);
+    let running = Running::start(&host, file.path());
+    Client::to(running.serial).echo(b"x");
+    let get = |path: &str| {
+        let mut admin = Client::to(running.admin);
+        admin.send(format!("GET {path} HTTP/1.1\r\nHost: bridge\r\nConnection: close\r\n\r\n").as_bytes());
+        String::from_utf8(admin.expect_end()).unwrap()
+    };
+    assert!(get("/livez").starts_with("HTTP/1.1 200"));
+    // The listener may be there a moment before the plan counts as applied.
+    let start = std::time::Instant::now();
+    while !get("/readyz").starts_with("HTTP/1.1 200") {
+        assert!(start.elapsed() < super::rig::LIMIT, "{}", get("/readyz"));
+    }
+    let metrics = get("/metrics");
+    for line in [
+        "serialfleet_port_bytes_total{port=\"zigbee\",direction=\"to_device\"} 1",
+        "serialfleet_port_state{port=\"zigbee\",state=\"Serving\"} 1",
+        "serialfleet_port_output_queue_bytes{port=\"zigbee\"} 0",
+    ] {
+        assert!(metrics.contains(line), "{line} is missing:\n{metrics}");
+    }
+}
