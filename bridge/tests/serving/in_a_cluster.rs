@@ -127,9 +127,9 @@ fn the_fleet_comes_from_the_api_server_and_bytes_flow_without_it() {
         })
     }));
 
-    // An edit reaches the line in place.
-    api.put("serialfleets", &fleet(&json!({"baudRate": 9600})));
-    stick.wait_line(0, LIMIT, |line| line.baud == 9600).unwrap();
+    // An edit reaches the line in place. (Not 9600: that is what a simulated stick starts with.)
+    api.put("serialfleets", &fleet(&json!({"baudRate": 19_200})));
+    stick.wait_line(0, LIMIT, |line| line.baud == 19_200).unwrap();
     client.echo(b"still connected");
 
     // Without the API server ports go on, and a bridge that starts anew does so with the fleet kept last.
@@ -138,5 +138,5 @@ fn the_fleet_comes_from_the_api_server_and_bytes_flow_without_it() {
     drop(pod);
     let _pod = Pod::start(&host, address, &state, &kubeconfig);
     Client::to(port).echo(b"from the cache");
-    assert_eq!(stick.line(0).unwrap().baud, 9600);
+    assert_eq!(stick.line(0).unwrap().baud, 19_200);
 }
