@@ -35,7 +35,8 @@ pub fn serial_fleet() -> Value {
     crd(
         json!({
             "kind": "SerialFleet", "listKind": "SerialFleetList", "plural": "serialfleets", "singular": "serialfleet",
-            "shortNames": ["sf"], "categories": ["serialfleet"],
+            // No category: one called as a kind would make `kubectl delete serialfleet home` ambiguous.
+            "shortNames": ["sf"],
         }),
         &schema,
         &json!([
@@ -54,7 +55,7 @@ pub fn serial_node() -> Value {
     crd(
         json!({
             "kind": "SerialNode", "listKind": "SerialNodeList", "plural": "serialnodes", "singular": "serialnode",
-            "shortNames": ["sn"], "categories": ["serialfleet"],
+            "shortNames": ["sn"],
         }),
         &root_schema::<SerialNode>(),
         &json!([
