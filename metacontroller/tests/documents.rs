@@ -52,8 +52,8 @@ fn fields(schema: &Value, path: &str, into: &mut BTreeSet<String>) {
 }
 
 #[test]
-fn every_field_is_in_the_table_of_the_readme() {
-    let readme = include_str!("../README.md");
+fn every_field_is_in_the_table() {
+    let page = include_str!("../FIELDS.md");
     let mut all = BTreeSet::new();
     fields(&spec_schema(), "", &mut all);
     assert!(all.len() > 60, "{}", all.len());
@@ -61,14 +61,13 @@ fn every_field_is_in_the_table_of_the_readme() {
     let is_group = |path: &str| all.iter().any(|other| other.starts_with(&format!("{path}.")));
     for path in all.iter().filter(|path| !is_group(path)) {
         let is_there =
-            [format!("| `{path}` |"), format!("| `{path}` * |")].iter().any(|row| readme.contains(row));
-        assert!(is_there, "metacontroller/README.md: no row for {path}");
+            [format!("| `{path}` |"), format!("| `{path}` * |")].iter().any(|row| page.contains(row));
+        assert!(is_there, "metacontroller/FIELDS.md: no row for {path}");
     }
-    for row in
-        readme.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`')).map(|(path, _)| path)
+    for row in page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`')).map(|(path, _)| path)
     {
         let known = all.contains(row) || row == "metadata.name" || row.contains('/') || row.contains(".rs");
-        assert!(known, "metacontroller/README.md: {row} is no field");
+        assert!(known, "metacontroller/FIELDS.md: {row} is no field");
     }
 }
 
