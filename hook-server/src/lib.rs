@@ -10,6 +10,7 @@
 //! | [`arbitrate`], [`outcome`] | who gets each one's endpoint, and what to say about it? |
 //! | [`children`] | what is to exist? |
 //! | [`status`] | what to tell people? |
+//! | [`merge`] | what will Metacontroller make of a child? |
 //!
 //! [`sync`] and [`customize`] put them together, [`app`] puts HTTP around that, [`render`] YAML. The library does no
 //! I/O and reads no clock and no environment; [`serve`] owns the sockets, the program the rest.
@@ -19,6 +20,7 @@ pub mod arbitrate;
 pub mod children;
 pub mod config;
 pub mod customize;
+pub mod merge;
 pub mod metrics;
 pub mod observed;
 pub mod outcome;
