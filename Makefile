@@ -6,8 +6,16 @@ PROFILE ?= dev
 TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 BUILT = $(TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 
+CONTROL_PLANE = $(abspath $(TARGET_DIR))/control-plane
+CONTROL_PLANE_SOURCE = tests/cluster/control-plane
+# By content: a fresh clone beside a kept target directory builds nothing.
+CONTROL_PLANE_STAMP = .built-$(shell cat $(CONTROL_PLANE_SOURCE)/go.* | sha256sum | cut -c1-16)
+# The same packages and features for every tier: nothing is built twice.
+TEST = $(CARGO) test --locked --workspace --features serialfleet-api/crd
+AS_ROOT = $(if $(filter-out 0,$(shell id -u)),sudo)
+
 .DEFAULT_GOAL = help
-.PHONY: help demo test lint bench crds deps
+.PHONY: help demo test test-cluster control-plane lint bench crds deps cluster-deps
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 8
@@ -17,7 +25,44 @@ demo: deps ## Serve simulated sticks and what is plugged in; FLEET=my.yaml: your
 	@$(BUILT)/serialfleet-demo $(if $(CHECK),--check) $(if $(FLEET),--fleet '$(FLEET)')
 
 test: deps ## Everything that needs neither cluster nor hardware
-	$(CARGO) test --locked --workspace --features serialfleet-api/crd
+	$(TEST)
+
+# Built as whoever calls it, run as root: a scenario makes namespaces, networks and mounts of its own.
+test-cluster: deps cluster-deps control-plane ## The product on a real control plane; ARGS=name: one scenario. Needs root and Go
+	$(TEST) --no-run
+	SERIALFLEET_CONTROL_PLANE='$(CONTROL_PLANE)' $(TEST) --test cluster \
+	  $(if $(AS_ROOT),--config 'target."cfg(unix)".runner = "$(AS_ROOT) -E"') -- $(ARGS)
+
+# Kernel network tools are not in everybody's PATH.
+cluster-deps:
+	@PATH="$$PATH:/usr/sbin:/sbin"; \
+	if command -v nft && command -v ip && command -v nsenter; then exit 0; fi >/dev/null; \
+	packages='nftables iproute2 util-linux mount'; \
+	if ! command -v apt-get >/dev/null; then echo "install $$packages" >&2; exit 1; fi; \
+	if [ -z '$(AS_ROOT)' ] || command -v sudo >/dev/null; then \
+	  echo "installing $$packages" >&2; \
+	  $(AS_ROOT) apt-get update -q >&2 && \
+	    $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$packages >&2 && exit 0; \
+	fi; \
+	echo "as root: apt-get install $$packages" >&2; exit 1
+
+control-plane: $(CONTROL_PLANE)/$(CONTROL_PLANE_STAMP) ## Build etcd and Kubernetes for test-cluster: some minutes, once
+
+# Each part calls itself by the version that go.mod asks for; kubectl does not talk to one that has none.
+$(CONTROL_PLANE)/$(CONTROL_PLANE_STAMP):
+	@command -v go >/dev/null || \
+	  { echo 'the control plane is built from source: install Go 1.26 or later, https://go.dev/dl/' >&2; exit 1; }
+	@mkdir -p '$(CONTROL_PLANE)' && rm -f '$(CONTROL_PLANE)'/.built-*
+	@set -e; cd $(CONTROL_PLANE_SOURCE); \
+	version=$$(go list -m -f '{{.Version}}' k8s.io/kubernetes); minor=$${version#v1.}; \
+	at=k8s.io/component-base/version; \
+	for tool in $$(go list tool); do \
+	  case $$tool in go.etcd.io/etcd/*) name=etcd;; *) name=$${tool##*/};; esac; \
+	  echo "building $$name" >&2; \
+	  CGO_ENABLED=0 go build -trimpath -o '$(CONTROL_PLANE)'/$$name -ldflags \
+	    "-s -w -X $$at.gitVersion=$$version -X $$at.gitMajor=1 -X $$at.gitMinor=$${minor%%.*}" $$tool; \
+	done
+	@touch '$@'
 
 lint: deps ## Format and clippy, warnings are errors
 	$(CARGO) fmt --all --check
