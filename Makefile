@@ -30,7 +30,7 @@ test: deps ## Everything that needs neither cluster nor hardware
 # Built as whoever calls it, run as root: a scenario makes namespaces, networks and mounts of its own.
 test-cluster: deps cluster-deps control-plane ## The product on a real control plane; ARGS=name: one scenario. Needs root and Go
 	$(TEST) --no-run
-	SERIALFLEET_CONTROL_PLANE='$(CONTROL_PLANE)' $(TEST) --test cluster \
+	SERIALFLEET_CONTROL_PLANE='$(CONTROL_PLANE)' $(TEST) --test rendered --test cluster \
 	  $(if $(AS_ROOT),--config 'target."cfg(unix)".runner = "$(AS_ROOT) -E"') -- $(ARGS)
 
 # Kernel network tools are not in everybody's PATH.

@@ -36,7 +36,9 @@ fn value() -> impl Strategy<Value = Value> {
 }
 
 fn child() -> impl Strategy<Value = Value> {
-    (value(), value()).prop_map(|(spec, more)| json!({"metadata": {"name": "a"}, "spec": spec, "more": more}))
+    (value(), value())
+        .prop_map(|(spec, more)| json!({"metadata": {"name": "a"}, "spec": spec, "more": more}))
+        .prop_filter("a key stands twice", |child| !has_twins(child))
 }
 
 /// Lists in which a key stands twice never settle (mc#371); hooks must not send them.
@@ -60,17 +62,16 @@ fn has_twins(value: &Value) -> bool {
 proptest! {
     #[test]
     fn a_child_that_is_stored_as_it_was_written_is_not_written_again(desired in child()) {
-        prop_assume!(!has_twins(&desired));
         let stored = create(&json!({"metadata": {"uid": "u"}}), &desired);
         prop_assert_eq!(update(&stored, &desired).unwrap(), stored);
     }
 
     #[test]
-    fn an_update_that_is_stored_is_not_written_again(observed in child(), before in child(), desired in child()) {
-        prop_assume!(![&observed, &before, &desired].into_iter().any(has_twins));
+    fn updates_that_are_stored_settle(observed in child(), before in child(), desired in child()) {
         let mut observed = observed;
         observed["metadata"]["annotations"] = json!({LAST_APPLIED: to_string(&before)});
-        let stored = update(&observed, &desired).unwrap();
+        // Once for what differs; once more where a list or an object is to be something else, which goes by way of null.
+        let stored = update(&update(&observed, &desired).unwrap(), &desired).unwrap();
         prop_assert_eq!(differences(&stored, &update(&stored, &desired).unwrap()), vec![]);
     }
 
@@ -83,8 +84,7 @@ proptest! {
     }
 
     #[test]
-    fn what_nobody_wants_changes_nothing(observed in value()) {
-        prop_assume!(observed.is_object());
+    fn what_nobody_wants_changes_nothing(observed in child()) {
         prop_assert_eq!(merge(&observed, None, &json!({})), observed);
     }
 
