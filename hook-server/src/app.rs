@@ -5,39 +5,39 @@
 //! with `Retry-After`, which Metacontroller obeys without backing off; never zero seconds, which it takes for "at
 //! once".
 
+mod body;
+mod call;
+mod failure;
+
 use std::{
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Instant, SystemTime},
+    time::SystemTime,
 };
 
 use axum::{
-    BoxError, Router,
+    Router,
     body::Body,
-    error_handling::HandleErrorLayer,
-    extract::{Query, Request, State},
-    http::{StatusCode, Uri, header},
+    extract::{Request, State},
+    http::{HeaderValue, StatusCode, header},
+    middleware::map_response_with_state,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde::Deserialize;
-use tower::{ServiceBuilder, limit::GlobalConcurrencyLimitLayer, load_shed::LoadShedLayer};
 use tower_http::catch_panic::CatchPanicLayer;
 
+pub(crate) use self::failure::line;
 use crate::{
+    access::Access,
+    admission::Admission,
+    calls::Call,
     config::{Config, Limits},
-    customize::{CustomizeRequest, customize},
+    etag::Memo,
     metrics::{Hook, Metrics},
-    request::{Refusal, SyncRequest},
-    sync::sync,
 };
-
-/// Bodies from here on are worked on beside the reactor, so that probes are answered meanwhile.
-const LARGE_BODY: usize = 64 << 10;
 
 /// Whether `/readyz` says yes. Set to no before the listener closes.
 #[derive(Clone, Debug)]
@@ -60,59 +60,96 @@ impl Readiness {
     }
 }
 
+/// Told of every hook call that is over, on the thread that answers: it must be quick and must not block.
+pub type Witness = Arc<dyn Fn(&Call) + Send + Sync>;
+
+/// What the surface is made of.
 #[derive(Clone)]
+pub struct Surface {
+    /// What the children depend on.
+    pub config: Config,
+    /// What is too much.
+    pub limits: Limits,
+    /// Only asked for the transition times of conditions, and for how long they have lasted.
+    pub clock: fn() -> SystemTime,
+    /// What `/readyz` says.
+    pub ready: Readiness,
+    /// Who may call the hooks.
+    pub access: Access,
+    /// What `/metrics` shows.
+    pub metrics: Arc<Metrics>,
+    /// Who else wants to know of calls.
+    pub witness: Option<Witness>,
+}
+
+impl fmt::Debug for Surface {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Surface")
+            .field("config", &self.config)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
 struct App {
-    config: Arc<Config>,
-    limits: Arc<Limits>,
-    clock: fn() -> SystemTime,
-    ready: Readiness,
-    metrics: Arc<Metrics>,
+    surface: Surface,
+    admission: Admission,
+    memo: Memo,
 }
 
-/// The whole surface. `clock` is only asked for the transition times of conditions.
+/// The surface with nothing but what it needs: whoever reaches it may call.
 pub fn app(config: Config, limits: Limits, clock: fn() -> SystemTime, ready: Readiness) -> Router {
-    let calls = ServiceBuilder::new()
-        .layer(HandleErrorLayer::new(overloaded))
-        .layer(LoadShedLayer::new())
-        .layer(GlobalConcurrencyLimitLayer::new(limits.max_calls));
-    let app = App {
-        config: Arc::new(config),
-        limits: Arc::new(limits),
-        clock,
-        ready,
-        metrics: Arc::new(Metrics::default()),
-    };
-    Router::new()
-        .route("/sync", post(|State(app): State<App>, request: Request| call(app, Hook::Sync, request)))
-        .route(
-            "/customize",
-            post(|State(app): State<App>, request: Request| call(app, Hook::Customize, request)),
-        )
-        .route_layer(calls)
-        .route("/livez", get(|| async { "alive\n" }))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
-        .fallback(|| async { line(StatusCode::NOT_FOUND, "no such path: POST to /sync or /customize") })
-        .method_not_allowed_fallback(|| async {
-            line(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "wrong method: hooks are called by POST, everything else by GET",
-            )
-        })
-        .layer(CatchPanicLayer::custom(panicked))
-        .with_state(app)
+    let metrics = Arc::new(Metrics::new(limits.rev.as_deref()));
+    Surface { config, limits, clock, ready, access: Access::default(), metrics, witness: None }.router()
 }
 
-async fn readyz(State(app): State<App>) -> Response {
-    if app.ready.is_ready() {
+impl Surface {
+    /// The routes.
+    pub fn router(self) -> Router {
+        let limits = &self.limits;
+        let admission = Admission::new(limits.max_calls, limits.max_body_memory.max(limits.max_body_bytes));
+        let app = Arc::new(App { admission, memo: Memo::default(), surface: self });
+        let sync = post(|State(app): State<Arc<App>>, request: Request| call::call(app, Hook::Sync, request));
+        let customize =
+            post(|State(app): State<Arc<App>>, request: Request| call::call(app, Hook::Customize, request));
+        Router::new()
+            .route("/sync", sync)
+            .route("/customize", customize)
+            .route("/livez", get(|| async { "alive\n" }))
+            .route("/readyz", get(readyz))
+            .route("/metrics", get(metrics))
+            .fallback(|| async { line(StatusCode::NOT_FOUND, "no such path: POST to /sync or /customize") })
+            .method_not_allowed_fallback(|| async {
+                line(
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    "wrong method: hooks are called by POST, everything else by GET",
+                )
+            })
+            .layer(CatchPanicLayer::custom(panicked))
+            .layer(map_response_with_state(Arc::clone(&app), last_of_its_connection))
+            .with_state(app)
+    }
+}
+
+/// While this replica is going, each caller is told to go elsewhere with its next call: a connection that is closed
+/// under a request on its way is a lost call.
+async fn last_of_its_connection(State(app): State<Arc<App>>, mut response: Response) -> Response {
+    if !app.surface.ready.is_ready() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+async fn readyz(State(app): State<Arc<App>>) -> Response {
+    if app.surface.ready.is_ready() {
         "ready\n".into_response()
     } else {
         line(StatusCode::SERVICE_UNAVAILABLE, "shutting down")
     }
 }
 
-async fn metrics(State(app): State<App>) -> Response {
-    match app.metrics.text() {
+async fn metrics(State(app): State<Arc<App>>) -> Response {
+    match app.surface.metrics.text() {
         Ok(text) => {
             ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
                 .into_response()
@@ -121,156 +158,6 @@ async fn metrics(State(app): State<App>) -> Response {
     }
 }
 
-/// Why a call is sent away, in the order in which it is looked at.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error("this replica has another revision than {0:?}: come again")]
-    OtherRevision(String),
-    #[error("the URL says no revision: add ?rev=... as the shipped manifests do")]
-    NoRevision,
-    #[error("the body is larger than {0} bytes: raise --max-body-bytes")]
-    TooLarge(usize),
-    #[error("the body did not arrive: {0}")]
-    Body(String),
-    #[error("the body did not arrive in time")]
-    Slow,
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    #[error("bug: {0}")]
-    Bug(String),
-}
-
-impl Failure {
-    fn status(&self) -> StatusCode {
-        match self {
-            Self::OtherRevision(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::NoRevision | Self::Body(_) | Self::Refused(Refusal::Envelope(_)) => StatusCode::BAD_REQUEST,
-            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Slow => StatusCode::REQUEST_TIMEOUT,
-            Self::Refused(Refusal::Parent(_)) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Bug(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        }
-    }
-
-    fn reason(&self) -> &'static str {
-        match self {
-            Self::OtherRevision(_) => "OtherRevision",
-            Self::NoRevision => "NoRevision",
-            Self::TooLarge(_) => "TooLarge",
-            Self::Body(_) => "Body",
-            Self::Slow => "Slow",
-            Self::Refused(Refusal::Envelope(_)) => "Envelope",
-            Self::Refused(Refusal::Parent(_)) => "Parent",
-            Self::Bug(_) => "Bug",
-        }
-    }
-}
-
-async fn call(app: App, hook: Hook, request: Request) -> Response {
-    let metrics = Arc::clone(&app.metrics);
-    match answer(app, hook, request).await {
-        Ok(body) => {
-            metrics.called(hook, "Answered");
-            ([(header::CONTENT_TYPE, "application/json")], body).into_response()
-        }
-        Err(failure) => {
-            metrics.called(hook, failure.reason());
-            tracing::warn!(hook = hook.as_str(), reason = failure.reason(), "refused: {failure}");
-            line(failure.status(), &failure.to_string())
-        }
-    }
-}
-
-async fn answer(app: App, hook: Hook, request: Request) -> Result<Vec<u8>, Failure> {
-    same_revision(app.limits.rev.as_deref(), request.uri())?;
-    // Whatever the Content-Type says: `curl -d @request.json` replays a captured request.
-    let body =
-        tokio::time::timeout(app.limits.call_timeout, read(request.into_body(), app.limits.max_body_bytes))
-            .await
-            .map_err(|_| Failure::Slow)??;
-    if body.len() < LARGE_BODY {
-        return work(&app, hook, &body);
-    }
-    let work = tokio::task::spawn_blocking(move || work(&app, hook, &body));
-    work.await.map_err(|error| Failure::Bug(error.to_string()))?
-}
-
-fn work(app: &App, hook: Hook, body: &[u8]) -> Result<Vec<u8>, Failure> {
-    let start = Instant::now();
-    let answer = match hook {
-        Hook::Sync => sync_call(app, body),
-        Hook::Customize => {
-            let response = customize(&CustomizeRequest::parse(body)?);
-            serde_json::to_vec(&response).map_err(bug)
-        }
-    }?;
-    app.metrics.took(hook, start.elapsed(), body.len());
-    Ok(answer)
-}
-
-fn sync_call(app: &App, body: &[u8]) -> Result<Vec<u8>, Failure> {
-    let start = Instant::now();
-    let request = SyncRequest::parse(body)?;
-    let response = sync(&request, &app.config, (app.clock)()).map_err(bug)?;
-    let answer = serde_json::to_vec(&response).map_err(bug)?;
-    tracing::info!(
-        hook = "sync",
-        fleet = request.parent.name,
-        uid = request.parent.metadata.uid,
-        generation = request.parent.metadata.generation,
-        bytes_in = body.len(),
-        bytes_out = answer.len(),
-        children = response.children.len(),
-        resync_after_seconds = response.resync_after_seconds,
-        microseconds = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX),
-        "answered"
-    );
-    Ok(answer)
-}
-
-fn bug(error: serde_json::Error) -> Failure {
-    Failure::Bug(error.to_string())
-}
-
-#[derive(Deserialize)]
-struct Revision {
-    rev: Option<String>,
-}
-
-/// Two versions behind one URL would undo each other's children, hundreds of times a minute.
-fn same_revision(own: Option<&str>, uri: &Uri) -> Result<(), Failure> {
-    let Some(own) = own else { return Ok(()) };
-    let said = Query::<Revision>::try_from_uri(uri).ok().and_then(|query| query.0.rev);
-    match said {
-        Some(said) if said == own => Ok(()),
-        Some(said) => Err(Failure::OtherRevision(said.chars().take(64).collect())),
-        // Not 429: that would be silence for ever.
-        None => Err(Failure::NoRevision),
-    }
-}
-
-async fn read(body: Body, most: usize) -> Result<Bytes, Failure> {
-    match Limited::new(body, most).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Failure::TooLarge(most)),
-        Err(error) => Err(Failure::Body(error.to_string())),
-    }
-}
-
-async fn overloaded(_: BoxError) -> Response {
-    line(StatusCode::TOO_MANY_REQUESTS, "too many calls at once: come again")
-}
-
 fn panicked(_: Box<dyn std::any::Any + Send>) -> Response<Body> {
-    line(StatusCode::INTERNAL_SERVER_ERROR, "bug: the hook panicked, see its log")
-}
-
-fn line(status: StatusCode, text: &str) -> Response {
-    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).chain(['\n']).collect();
-    let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
-    if status == StatusCode::TOO_MANY_REQUESTS {
-        (status, headers, [(header::RETRY_AFTER, "1")], text).into_response()
-    } else {
-        (status, headers, text).into_response()
-    }
+    line(StatusCode::INTERNAL_SERVER_ERROR, "bug: the hook server panicked, see its log")
 }

@@ -44,7 +44,8 @@ pub struct Memory<'a> {
 }
 
 impl<'a> Memory<'a> {
-    fn incumbent(&self) -> Option<&'a str> {
+    /// The node that keeps the endpoint where claims alone do not decide.
+    pub fn incumbent(&self) -> Option<&'a str> {
         self.present.or(if self.conflict { self.conflict_node } else { None })
     }
 }
@@ -72,6 +73,46 @@ pub enum Verdict<'a> {
         /// The nodes that claim, the incumbent aside.
         claimants: Vec<&'a str>,
     },
+}
+
+impl Verdict<'_> {
+    /// The rule that was applied, as a sentence.
+    pub fn rule(&self, claims: &[Claim<'_>]) -> String {
+        match self {
+            Self::Unclaimed => {
+                "No ready bridge says Serving or Held, so nobody gets the endpoint.".to_owned()
+            }
+            Self::Bound { node, .. } if claims.len() == 1 => {
+                format!("{node} alone claims the device, so it gets the endpoint.")
+            }
+            Self::Bound { node, hold: Hold::Held, .. } => {
+                format!(
+                    "All only keep clients of an unplugged device; {node} had the endpoint, so it keeps it."
+                )
+            }
+            Self::Bound { node, rivals, .. } if rivals.is_empty() => format!(
+                "{node} alone says Serving and the others only keep clients: the device is there now, so {node} gets \
+                 the endpoint."
+            ),
+            Self::Bound { node, .. } => format!(
+                "Several say Serving and {node} has the endpoint already, so it keeps it; the others get no clients."
+            ),
+            Self::HeldByNone => {
+                "Several keep clients of an unplugged device and none of them had the endpoint, so \
+                                 nobody gets it."
+                    .to_owned()
+            }
+            Self::Conflict { incumbent, .. } if claims.len() == 1 => format!(
+                "One claims it, but it was in conflict with {incumbent}, whose bridge is only away: waiting is not \
+                 deciding, so nobody gets the endpoint."
+            ),
+            Self::Conflict { .. } => {
+                "Several say Serving and none of them has the endpoint: two devices with one \
+                                      name are worse than none, so nobody gets it."
+                    .to_owned()
+            }
+        }
+    }
 }
 
 /// Decides. The order of the claims does not matter.

@@ -58,6 +58,9 @@ pub struct Limits {
     pub rev: Option<String>,
     /// Largest request body, in bytes.
     pub max_body_bytes: usize,
+    /// Most bytes of all request bodies in memory at once; at least one body of the largest size always fits. What
+    /// finds no room within a second is told to come again.
+    pub max_body_memory: usize,
     /// Hook calls at work at once; what comes on top is told to come again.
     pub max_calls: usize,
     /// How long a call may take, its body included; below Metacontroller's own 10 s.
@@ -66,6 +69,12 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { rev: None, max_body_bytes: 64 << 20, max_calls: 64, call_timeout: Duration::from_secs(9) }
+        Self {
+            rev: None,
+            max_body_bytes: 64 << 20,
+            max_body_memory: 128 << 20,
+            max_calls: 64,
+            call_timeout: Duration::from_secs(9),
+        }
     }
 }

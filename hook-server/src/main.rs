@@ -1,22 +1,31 @@
 //! The program: flags, log, files, signals, exit codes. Everything else is in the library.
 
+mod commands {
+    mod debugging;
+    pub(crate) mod offline;
+    pub(crate) mod serve;
+}
+
 use std::{
     io::Write,
-    net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
-    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context, anyhow};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serialfleet_hook::{
-    app::{Readiness, app},
-    config::{Config, Limits, PullPolicy},
+    config::{Config, PullPolicy},
+    reload::Broken,
     render::{read_nodes, render},
-    serve::{Timing, bind, serve},
 };
-use tokio::signal::unix::{SignalKind, signal};
+
+use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
+
+use self::commands::{
+    offline::{DiffArgs, DoctorArgs, ExplainArgs, run_diff, run_doctor, run_explain},
+    serve::{ServeArgs, run_serve},
+};
 
 /// SerialFleet's hook server for Metacontroller.
 #[derive(Parser)]
@@ -32,9 +41,15 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Answer Metacontroller's calls.
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Print the children of a SerialFleet as YAML, without a cluster.
     Render(RenderArgs),
+    /// Print what Metacontroller will change after a captured request, and why. Exit code 1 if anything.
+    Diff(DiffArgs),
+    /// Print why a device is served where it is, or what to do, from a captured request.
+    Explain(ExplainArgs),
+    /// Print what is wrong with a CompositeController, and the fix. Exit code 1 if anything.
+    Doctor(DoctorArgs),
 }
 
 /// What the bridges look like.
@@ -57,33 +72,6 @@ enum Pull {
     Always,
     IfNotPresent,
     Never,
-}
-
-#[derive(Args)]
-struct ServeArgs {
-    /// Address and port of the hooks.
-    #[arg(long, env = "SERIALFLEET_LISTEN", default_value = "[::]:8080")]
-    listen: SocketAddr,
-    /// Revision of this replica: calls with another `?rev=` are sent away. Default: any is served.
-    #[arg(long, env = "SERIALFLEET_REV")]
-    rev: Option<String>,
-    /// Image of the bridge pods.
-    #[arg(long, env = "SERIALFLEET_BRIDGE_IMAGE")]
-    bridge_image: String,
-    #[command(flatten)]
-    bridge: BridgeArgs,
-    /// Largest request body, in bytes or as 64MiB.
-    #[arg(long, env = "SERIALFLEET_MAX_BODY_BYTES", default_value = "64MiB", value_parser = size)]
-    max_body_bytes: usize,
-    /// Calls at work at once; what comes on top is told to come again.
-    #[arg(long, env = "SERIALFLEET_MAX_CALLS", default_value = "64", value_parser = at_least_one)]
-    max_calls: usize,
-    /// How long connections are still accepted after SIGTERM, such as 5s.
-    #[arg(long, env = "SERIALFLEET_DRAIN_DELAY", default_value = "5s", value_parser = humantime::parse_duration)]
-    drain_delay: Duration,
-    /// How long calls at work may then still take, such as 10s.
-    #[arg(long, env = "SERIALFLEET_DRAIN_LIMIT", default_value = "10s", value_parser = humantime::parse_duration)]
-    drain_limit: Duration,
 }
 
 #[derive(Args)]
@@ -116,18 +104,19 @@ fn main() -> ExitCode {
         }
     };
     let Cli { command, log } = cli;
-    let filter = match tracing_subscriber::EnvFilter::try_new(&log) {
+    // Not EnvFilter: it would bring an engine for regular expressions, 400 KB.
+    let filter = match log.parse::<Targets>() {
         Ok(filter) => filter,
         Err(error) => return fail(USAGE, &anyhow!(error).context(format!("--log {log:?}"))),
     };
-    tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(filter).with(lines).init();
+    std::panic::set_hook(Box::new(|panic| tracing::error!("bug: {panic}")));
     match command {
-        Command::Serve(args) => run_serve(args).map_or_else(|error| fail(1, &error), |()| ExitCode::SUCCESS),
+        Command::Serve(args) => match run_serve(*args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(if error.is::<Broken>() { USAGE } else { 1 }, &error),
+        },
         Command::Render(args) => match run_render(&args) {
             Ok(text) => match std::io::stdout().write_all(text.as_bytes()) {
                 Ok(()) => ExitCode::SUCCESS,
@@ -135,7 +124,15 @@ fn main() -> ExitCode {
             },
             Err(error) => fail(USAGE, &error),
         },
+        Command::Diff(args) => offline(run_diff(args)),
+        Command::Explain(args) => offline(run_explain(args)),
+        Command::Doctor(args) => offline(run_doctor(args)),
     }
+}
+
+/// Whatever cannot be said is for want of a proper file.
+fn offline(result: anyhow::Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| fail(USAGE, &error))
 }
 
 fn fail(code: u8, error: &anyhow::Error) -> ExitCode {
@@ -156,34 +153,6 @@ fn config(image: String, bridge: BridgeArgs) -> Config {
         bridge_priority_class,
         allow_host_network,
     }
-}
-
-fn run_serve(args: ServeArgs) -> anyhow::Result<()> {
-    let ServeArgs { listen, rev, bridge_image, bridge, max_body_bytes, max_calls, drain_delay, drain_limit } =
-        args;
-    let rev = rev.filter(|rev| !rev.is_empty());
-    let limits = Limits { rev, max_body_bytes, max_calls, ..Limits::default() };
-    let timing = Timing { drain_delay, drain_limit, ..Timing::default() };
-    let config = config(bridge_image, bridge);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("runtime")?;
-    runtime.block_on(async {
-        let (mut terminate, mut interrupt) = (
-            signal(SignalKind::terminate()).context("SIGTERM")?,
-            signal(SignalKind::interrupt()).context("SIGINT")?,
-        );
-        let listener = bind(listen).await.with_context(|| format!("--listen {listen}"))?;
-        let ready = Readiness::default();
-        let app = app(config, limits, SystemTime::now, ready.clone());
-        tracing::info!(address = %listener.local_addr()?, version = env!("CARGO_PKG_VERSION"), "listening");
-        serve(listener, app, ready, timing, async {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        })
-        .await;
-        Ok(())
-    })
 }
 
 fn run_render(args: &RenderArgs) -> anyhow::Result<String> {
@@ -210,18 +179,4 @@ fn read(path: &Path) -> anyhow::Result<String> {
         return std::io::read_to_string(std::io::stdin()).context("standard input");
     }
     std::fs::read_to_string(path).with_context(|| path.display().to_string())
-}
-
-fn size(text: &str) -> Result<usize, String> {
-    let (number, factor) =
-        [("KiB", 10), ("MiB", 20), ("GiB", 30), ("Ki", 10), ("Mi", 20), ("Gi", 30), ("", 0)]
-            .iter()
-            .find_map(|(unit, power)| Some((text.strip_suffix(unit)?, 1_usize << power)))
-            .unwrap_or((text, 1));
-    let bytes = number.trim().parse::<usize>().ok().and_then(|number| number.checked_mul(factor));
-    bytes.filter(|bytes| *bytes > 0).ok_or_else(|| format!("{text:?} is no size: write bytes, or 64MiB"))
-}
-
-fn at_least_one(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "write a number from 1 on".to_owned())
 }

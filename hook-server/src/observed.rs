@@ -7,9 +7,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use serialfleet_api::names;
+use serialfleet_api::{fleet::DeviceStatus, names};
 
-use crate::request::{DaemonSet, Meta, Port, SerialNode, Service, Slice, SyncRequest};
+use crate::request::{DaemonSet, Meta, Policy, Port, SerialNode, Service, Slice, SyncRequest};
+
+mod strangers;
+
+pub use strangers::{Kind, Strangers};
 
 /// A namespaced name.
 pub type Key<'a> = (&'a str, &'a str);
@@ -35,11 +39,11 @@ impl Family {
         }
     }
 
-    /// How its slices' names end.
-    pub fn suffix(self) -> &'static str {
+    /// The name of a Service's slice.
+    pub fn slice(self, service: &str) -> String {
         match self {
-            Self::V4 => "-ipv4",
-            Self::V6 => "-ipv6",
+            Self::V4 => format!("{service}-ipv4"),
+            Self::V6 => format!("{service}-ipv6"),
         }
     }
 
@@ -88,7 +92,9 @@ pub enum Consent {
     Given,
     /// The Namespace does not carry the label.
     Withheld,
-    /// There is no such Namespace, or it is being deleted.
+    /// The Namespace is being deleted.
+    Leaving,
+    /// There is no such Namespace.
     Missing,
 }
 
@@ -99,6 +105,8 @@ pub struct Observed<'a> {
     pub reports: BTreeMap<&'a str, Report<'a>>,
     /// The same by device, each sorted by node.
     sightings: HashMap<&'a str, Vec<Sighting<'a>>>,
+    /// What the last status said, by device.
+    last: HashMap<&'a str, &'a DeviceStatus>,
     /// Whether the request says anything about SerialNodes at all.
     pub reports_known: bool,
     /// Nodes with a ready bridge.
@@ -111,16 +119,18 @@ pub struct Observed<'a> {
     pub services: BTreeMap<Key<'a>, &'a Service>,
     /// Our slices.
     pub slices: BTreeMap<Key<'a>, &'a Slice>,
-    /// Services of others in the fleet's namespace.
-    pub foreign_services: BTreeSet<Key<'a>>,
-    /// Slices of others that name a Service in the fleet's namespace: by that Service, the slice's name.
-    pub foreign_slices: BTreeMap<Key<'a>, &'a str>,
+    /// Namespaces of our slices.
+    slice_namespaces: BTreeSet<&'a str>,
+    /// Children that are being deleted: neither there nor to be made yet.
+    pub leaving: BTreeSet<(Kind, Key<'a>)>,
+    /// What is not ours.
+    pub strangers: Strangers<'a>,
     /// Whether Services may be made in the fleet's namespace.
     pub consent: Consent,
     /// The bridges.
     pub daemon_set: Option<&'a DaemonSet>,
-    /// Whether the NetworkPolicy is there.
-    pub policy: bool,
+    /// Who may connect to the bridges.
+    pub policy: Option<&'a Policy>,
 }
 
 impl<'a> Observed<'a> {
@@ -129,7 +139,8 @@ impl<'a> Observed<'a> {
         let parent = &request.parent;
         let (services, slices) = own(request);
         let anchor = names::anchor(&parent.name);
-        let anchors: Vec<&Slice> = request.related.slices.iter().filter(|s| is_anchor(s, &anchor)).collect();
+        let anchors: Vec<&Slice> =
+            request.related.slices.iter().filter(|it| is_anchor(&it.metadata, &anchor)).collect();
         let mut pods: BTreeMap<&str, Pod<'a>> = BTreeMap::new();
         let mut unready_nodes = BTreeSet::new();
         for slice in &anchors {
@@ -145,42 +156,52 @@ impl<'a> Observed<'a> {
                     || slices.values().any(|slice| shown(slice))
             })
             .collect();
-        let (foreign_services, foreign_slices) = foreign(request, &services, &slices, &anchor);
         let bridge = names::bridge(&parent.name);
+        let fleets = |meta: &Meta| is_there(meta) && key(meta) == (names::SYSTEM_NAMESPACE, &*bridge);
+        let children = &request.children;
+        let daemon_set = children.daemon_sets.iter().find(|it| fleets(&it.metadata));
+        let policy = children.policies.iter().find(|it| fleets(&it.metadata));
         let reports = reports(request, &pods);
         Self {
             sightings: sightings(&reports),
+            last: parent.status.devices.iter().map(|it| (it.name.as_str(), it)).collect(),
             reports,
             reports_known: request.related.serial_nodes.is_some(),
             ready_nodes,
             unready_nodes,
             families,
+            slice_namespaces: slices.keys().map(|(namespace, _)| *namespace).collect(),
+            leaving: strangers::leaving(children),
+            strangers: Strangers::new(request),
             services,
             slices,
-            foreign_services,
-            foreign_slices,
             consent: consent(request),
-            daemon_set: request
-                .children
-                .daemon_sets
-                .iter()
-                .filter(|set| is_there(&set.metadata))
-                .find(|set| key(&set.metadata) == (names::SYSTEM_NAMESPACE, &*bridge)),
-            policy: request
-                .children
-                .policies
-                .iter()
-                .any(|it| is_there(&it.metadata) && key(&it.metadata) == (names::SYSTEM_NAMESPACE, &*bridge)),
+            daemon_set,
+            policy,
         }
     }
 
     /// The node in our slices of a Service, whatever stands there now.
     pub fn present(&self, namespace: &str, service: &str) -> Option<&'a str> {
         Family::ALL.into_iter().find_map(|family| {
-            let name = format!("{service}{}", family.suffix());
+            let name = family.slice(service);
             let slice: &'a Slice = self.slices.get(&(namespace, name.as_str())).copied()?;
             slice.endpoints.iter().map(|it| it.node_name.as_str()).find(|node| !node.is_empty())
         })
+    }
+
+    /// Namespaces in which a Service of this name has slices of ours.
+    pub fn slice_namespaces(&self, service: &str) -> impl Iterator<Item = &'a str> {
+        let names = Family::ALL.map(|family| family.slice(service));
+        self.slice_namespaces
+            .iter()
+            .copied()
+            .filter(move |namespace| names.iter().any(|name| self.slices.contains_key(&(*namespace, name))))
+    }
+
+    /// What the last status said of a device.
+    pub fn last(&self, device: &str) -> Option<&'a DeviceStatus> {
+        self.last.get(device).copied()
     }
 
     /// What the nodes say about a device, sorted by node.
@@ -220,8 +241,7 @@ fn own(request: &SyncRequest) -> Own<'_> {
 }
 
 /// Written by Kubernetes for our anchor. Who else may write slices in our own namespace is trusted anyway.
-fn is_anchor(slice: &Slice, anchor: &str) -> bool {
-    let meta = &slice.metadata;
+fn is_anchor(meta: &Meta, anchor: &str) -> bool {
     meta.namespace == names::SYSTEM_NAMESPACE && meta.labels.service_name.as_deref() == Some(anchor)
 }
 
@@ -276,51 +296,13 @@ fn sightings<'a>(reports: &BTreeMap<&'a str, Report<'a>>) -> HashMap<&'a str, Ve
     sightings
 }
 
-type Foreign<'a> = (BTreeSet<Key<'a>>, BTreeMap<Key<'a>, &'a str>);
-
-fn foreign<'a>(
-    request: &'a SyncRequest,
-    services: &BTreeMap<Key<'a>, &'a Service>,
-    slices: &BTreeMap<Key<'a>, &'a Slice>,
-    anchor: &str,
-) -> Foreign<'a> {
-    let uid = request.parent.metadata.uid.as_deref().unwrap_or_default();
-    let ours = |meta: &Meta| {
-        !uid.is_empty()
-            && meta.owner_references.iter().any(|owner| owner.uid == uid && owner.controller == Some(true))
-    };
-    let fleet = request.parent.name.as_str();
-    // Somebody may have changed the fleet label of what is ours: the owner decides first.
-    let foreign_services = request
-        .related
-        .services
-        .iter()
-        .map(|it| &it.metadata)
-        .filter(|meta| meta.labels.fleet.as_deref() != Some(fleet))
-        .filter(|meta| !ours(meta) && !services.contains_key(&key(meta)))
-        .map(key)
-        .collect();
-    let mut foreign_slices = BTreeMap::new();
-    for slice in request.related.slices.iter().filter(|slice| !is_anchor(slice, anchor)) {
-        let meta = &slice.metadata;
-        let Some(service) = &meta.labels.service_name else { continue };
-        if meta.labels.fleet.as_deref() == Some(fleet) || ours(meta) || slices.contains_key(&key(meta)) {
-            continue;
-        }
-        let first = foreign_slices.entry((meta.namespace.as_str(), service.as_str()));
-        let first = first.or_insert(meta.name.as_str());
-        *first = (*first).min(meta.name.as_str());
-    }
-    (foreign_services, foreign_slices)
-}
-
 fn consent(request: &SyncRequest) -> Consent {
     let wanted = request.parent.service_namespace();
     if wanted == names::SYSTEM_NAMESPACE {
         return Consent::Given;
     }
     match request.related.namespaces.iter().find(|it| it.metadata.name == wanted) {
-        Some(it) if !is_there(&it.metadata) => Consent::Missing,
+        Some(it) if !is_there(&it.metadata) => Consent::Leaving,
         Some(it) if it.metadata.labels.services.as_deref() == Some(names::SERVICES_ALLOWED) => Consent::Given,
         Some(_) => Consent::Withheld,
         None => Consent::Missing,

@@ -1,11 +1,16 @@
 //! What became of each wanted Service: who has its endpoint, and what to tell about it. Uses [`crate::arbitrate`];
 //! writes no status and no children.
 
-use serialfleet_api::{fleet::SerialFleetStatus, names, node::PortState};
+mod deliberation;
 
+use serialfleet_api::{names, node::PortState};
+
+pub use deliberation::{Deliberation, Source, deliberate, is_allowed};
+
+use self::deliberation::hold;
 use crate::{
-    arbitrate::{Bridge, Claim, Hold, Memory, Verdict, arbitrate},
-    observed::{Observed, Pod},
+    arbitrate::{Claim, Hold, Verdict},
+    observed::{Family, Kind, Observed, Pod},
     request::Port,
     services::{Obstacle, Wanted},
 };
@@ -74,33 +79,8 @@ pub struct Outcome<'a> {
 }
 
 /// Decides about one Service.
-pub fn outcome<'a>(
-    wanted: Wanted<'a>,
-    observed: &Observed<'a>,
-    last: &'a SerialFleetStatus,
-    fleet: &str,
-) -> Outcome<'a> {
-    let device = &wanted.device.name;
-    let allowed = |node: &str| match wanted.node {
-        Some(own) => node == own,
-        None => {
-            wanted.device.matcher.nodes.is_empty() || wanted.device.matcher.nodes.iter().any(|it| it == node)
-        }
-    };
-    let seen: Vec<(&'a str, &'a Port)> = observed
-        .sightings(device)
-        .iter()
-        .filter(|it| it.believed && allowed(it.node))
-        .map(|it| (it.node, it.port))
-        .collect();
-    let claims: Vec<Claim<'a>> =
-        seen.iter().filter_map(|(node, port)| Some(Claim { node, hold: hold(&port.state)? })).collect();
-    let verdict =
-        arbitrate(&claims, memory(&wanted, observed, last), |node| match observed.reports.get(node) {
-            Some(report) if report.pod.is_some() => Bridge::Live,
-            Some(_) => Bridge::Silent,
-            None => Bridge::Gone,
-        });
+pub fn outcome<'a>(wanted: Wanted<'a>, observed: &Observed<'a>, fleet: &str) -> Outcome<'a> {
+    let Deliberation { seen, claims, verdict, .. } = deliberate(&wanted, observed);
     let mut outcome = Outcome {
         endpoint: None,
         state: State::Port(PortState::Absent),
@@ -124,34 +104,12 @@ pub fn outcome<'a>(
                 "It was unplugged from a node that did not have the endpoint; plug it in again.".to_owned();
         }
         Verdict::Conflict { incumbent, claimants } => {
-            outcome.conflict(incumbent, &claimants, &claims, observed)
+            outcome.conflict(incumbent, &claimants, &claims, observed);
         }
         Verdict::Unclaimed => outcome.unclaimed(&seen, observed, fleet),
     }
-    outcome.obstructed();
+    outcome.obstructed(observed);
     outcome
-}
-
-fn hold(state: &str) -> Option<Hold> {
-    match state {
-        "Serving" => Some(Hold::Serving),
-        "Held" => Some(Hold::Held),
-        _ => None,
-    }
-}
-
-fn memory<'a>(wanted: &Wanted<'a>, observed: &Observed<'a>, last: &'a SerialFleetStatus) -> Memory<'a> {
-    let present = wanted.namespaces.iter().find_map(|namespace| observed.present(namespace, &wanted.name));
-    // Among the nodes of a scope-Node device there is nothing to arbitrate.
-    let status = match wanted.node {
-        Some(_) => None,
-        None => last.devices.iter().find(|it| it.name == wanted.device.name && it.state == CONFLICT),
-    };
-    Memory {
-        present,
-        conflict: status.is_some(),
-        conflict_node: status.map(|it| it.node.as_str()).filter(|node| !node.is_empty()),
-    }
 }
 
 /// How much a state of a node without claim says; the lower, the more.
@@ -214,7 +172,7 @@ impl<'a> Outcome<'a> {
         self.message = if silent && claimants.len() == 1 {
             format!(
                 "{} serves it, but {incumbent} did so as well and its bridge is not ready: nobody is served until \
-                 that bridge is back, or tell the two apart by {fields}.",
+                 that bridge is back. Tell the two apart by {fields}, or delete node {incumbent} if it is gone for good.",
                 list(claimants)
             )
         } else {
@@ -291,7 +249,14 @@ impl<'a> Outcome<'a> {
             .filter(|node| self.wanted.node.is_none_or(|own| own == *node))
             .collect();
         if !silent.is_empty() {
-            return format!("Last seen on {}, whose bridge is not ready: look at that node.", list(&silent));
+            let nodes = list(&silent);
+            return if silent.iter().all(|node| observed.ready_nodes.contains(node)) {
+                format!(
+                    "Last seen on {nodes}, whose new bridge has yet to report; if that lasts, see its log."
+                )
+            } else {
+                format!("Last seen on {nodes}, whose bridge is not ready: look at that node.")
+            };
         }
         if observed.ready_nodes.is_empty() {
             return format!(
@@ -317,13 +282,35 @@ impl<'a> Outcome<'a> {
         )
     }
 
-    /// A device whose Service cannot be there is not served, whatever its bridge says.
-    fn obstructed(&mut self) {
-        let Some(obstacle) = &self.wanted.obstacle else { return };
-        if !self.wanted.namespaces.is_empty() {
-            return;
-        }
-        self.message = match obstacle {
+    /// A device whose Service or slices cannot be there is not served, whatever its bridge says.
+    fn obstructed(&mut self, observed: &Observed<'_>) {
+        let (message, reason) = match (&self.wanted.obstacle, self.wanted.namespaces.first()) {
+            (Some(_), Some(_)) => return,
+            (Some(obstacle), None) => (self.obstacle(obstacle), obstacle.reason()),
+            (None, Some(namespace)) => {
+                let taken = |family: &Family| {
+                    let name = family.slice(&self.wanted.name);
+                    observed.strangers.is_foreign(Kind::EndpointSlice, (namespace, &name)).then_some(name)
+                };
+                let slices: Vec<String> = observed.families.iter().filter_map(taken).collect();
+                if slices.is_empty() || slices.len() < observed.families.len() {
+                    return;
+                }
+                let message =
+                    format!("EndpointSlice {} belongs to somebody else: delete it.", slices.join(" and "));
+                (message, Obstacle::NameTaken.reason())
+            }
+            (None, None) => return,
+        };
+        self.message = message;
+        self.reason = reason.to_owned();
+        self.state = State::Port(PortState::Failed);
+        self.endpoint = None;
+        self.contested = false;
+    }
+
+    fn obstacle(&self, obstacle: &Obstacle) -> String {
+        match obstacle {
             Obstacle::NameTaken => format!(
                 "Service {} belongs to somebody else: delete it, or rename the device.",
                 self.wanted.name
@@ -336,11 +323,7 @@ impl<'a> Outcome<'a> {
             Obstacle::NamespaceNotAllowed => {
                 "Its namespace is not allowed: see condition Stalled.".to_owned()
             }
-        };
-        self.reason = obstacle.reason().to_owned();
-        self.state = State::Port(PortState::Failed);
-        self.endpoint = None;
-        self.contested = false;
+        }
     }
 }
 

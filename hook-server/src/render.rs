@@ -44,22 +44,22 @@ pub enum RenderError {
 pub fn read_nodes(text: &str) -> Result<Vec<SerialNode>, RenderError> {
     let mut nodes = Vec::new();
     for document in serde_yaml::Deserializer::from_str(text) {
-        collect(serde_yaml::Value::deserialize(document)?, &mut nodes)?;
+        collect(Value::deserialize(document)?, &mut nodes)?;
     }
     Ok(nodes)
 }
 
-fn collect(value: serde_yaml::Value, nodes: &mut Vec<SerialNode>) -> Result<(), RenderError> {
+fn collect(value: Value, nodes: &mut Vec<SerialNode>) -> Result<(), RenderError> {
     match value {
-        serde_yaml::Value::Null => {}
-        serde_yaml::Value::Sequence(items) => {
+        Value::Null => {}
+        Value::Array(items) => {
             for item in items {
                 collect(item, nodes)?;
             }
         }
-        mut value => match value.get_mut("items").map(std::mem::take) {
+        mut value => match value.get_mut("items").map(Value::take) {
             Some(items) => collect(items, nodes)?,
-            None => nodes.push(serde_yaml::from_value(value)?),
+            None => nodes.push(serde_json::from_value(value)?),
         },
     }
     Ok(())

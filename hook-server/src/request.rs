@@ -5,6 +5,7 @@
 //! Unlike [`serialfleet_api::hook`], which holds whole objects for tools, this reads a megabyte in milliseconds.
 //! What cannot be understood becomes a [`Refusal`], never an empty list: an empty list would delete children.
 
+mod labels;
 mod views;
 
 use serde::Deserialize;
@@ -15,7 +16,10 @@ use serialfleet_api::{
     resolve::{ResolvedDevice, resolve},
 };
 
+pub use labels::Labels;
 pub use views::*;
+
+use crate::doctor::Controller;
 
 /// Why a request gets no answer. Metacontroller then leaves children and status as they are and shows the text in
 /// an event, hence one short line.
@@ -34,6 +38,10 @@ impl Refusal {
         Self::Envelope(one_line(&error.to_string()))
     }
 
+    pub(crate) fn nameless() -> Self {
+        Self::Parent("it has no metadata.name".to_owned())
+    }
+
     fn parent(part: &str, error: &serde_json::Error) -> Self {
         Self::Parent(one_line(&format!("{part}: {error}")))
     }
@@ -46,7 +54,7 @@ fn one_line(text: &str) -> String {
 /// One call of the sync hook.
 #[derive(Clone, Debug)]
 pub struct SyncRequest {
-    /// The CompositeController that calls, where it said so.
+    /// The CompositeController that calls, where it said so and can be read.
     pub controller: Option<Controller>,
     /// The SerialFleet.
     pub parent: Parent,
@@ -73,12 +81,15 @@ pub struct Parent {
     pub status: SerialFleetStatus,
 }
 
+/// The label by which Metacontroller tells the children of one parent from those of another.
+pub const CONTROLLER_UID: &str = "controller-uid";
+
 #[derive(Deserialize)]
 struct Envelope<'a> {
-    #[serde(default)]
-    controller: Option<Controller>,
     #[serde(borrow, default)]
-    parent: Option<&'a RawValue>,
+    controller: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    parent: Option<RawParent<'a>>,
     #[serde(default)]
     children: Option<Objects>,
     #[serde(default)]
@@ -109,8 +120,9 @@ impl SyncRequest {
             serde_json::from_slice(body).map_err(|error| Refusal::envelope(&error))?;
         let parent = envelope.parent.ok_or_else(|| Refusal::Envelope("it has no parent".to_owned()))?;
         Ok(Self {
-            controller: envelope.controller,
-            parent: Parent::parse(parent)?,
+            // Settings of a later Metacontroller must not stand in the way of the fleet.
+            controller: envelope.controller.and_then(|raw| serde_json::from_str(raw.get()).ok()),
+            parent: Parent::parse(&parent)?,
             children: envelope.children.unwrap_or_default(),
             related: envelope.related.unwrap_or_default(),
             finalizing: envelope.finalizing,
@@ -119,9 +131,7 @@ impl SyncRequest {
 }
 
 impl Parent {
-    fn parse(raw: &RawValue) -> Result<Self, Refusal> {
-        let raw: RawParent<'_> =
-            serde_json::from_str(raw.get()).map_err(|error| Refusal::parent("parent", &error))?;
+    fn parse(raw: &RawParent<'_>) -> Result<Self, Refusal> {
         if !raw.kind.is_empty() && raw.kind != "SerialFleet" {
             return Err(Refusal::Parent(one_line(&format!(
                 "it is a {}; the CompositeController's parentResource must be serialfleets",
@@ -136,7 +146,7 @@ impl Parent {
         };
         let name = metadata.name.clone().unwrap_or_default();
         if name.is_empty() {
-            return Err(Refusal::Parent("it has no metadata.name".to_owned()));
+            return Err(Refusal::nameless());
         }
         // No spec is not an empty one: answering it would delete every Service.
         let spec = raw.spec.ok_or_else(|| Refusal::Parent("it has no spec".to_owned()))?;

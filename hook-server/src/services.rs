@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serialfleet_api::{fleet::Scope, names, ports::pod_ports, resolve::ResolvedDevice};
 
 use crate::{
-    observed::{Consent, Observed},
+    observed::{Consent, Kind, Observed},
     request::{Port, SyncRequest},
 };
 
@@ -163,13 +163,13 @@ fn keepers(wanted: &[Wanted<'_>], observed: &Observed<'_>) -> BTreeMap<String, (
 
 fn place<'a>(it: &mut Wanted<'a>, namespace: &'a str, observed: &Observed<'a>, own: &Own<'a>) {
     let refused = match observed.consent {
-        Consent::Given if !observed.foreign_services.contains(&(namespace, it.name.as_str())) => {
+        Consent::Given if !observed.strangers.is_foreign(Kind::Service, (namespace, it.name.as_str())) => {
             it.namespaces = vec![namespace];
             return;
         }
         Consent::Given => Obstacle::NameTaken,
         Consent::Withheld => Obstacle::NamespaceNotAllowed,
-        Consent::Missing => Obstacle::NamespaceMissing,
+        Consent::Missing | Consent::Leaving => Obstacle::NamespaceMissing,
     };
     // What works stays until what is wanted can be made.
     it.namespaces = own.get(it.name.as_str()).cloned().unwrap_or_default();

@@ -1,8 +1,11 @@
 //! The fleet's status: summary, devices, conditions. From observed objects and decisions only, and the same for the
 //! same; nothing in here advances by itself.
 
+mod bridges;
 mod causes;
 mod conditions;
+mod drift;
+mod objects;
 mod oddities;
 
 use std::time::SystemTime;

@@ -13,7 +13,11 @@ use k8s_openapi::api::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use serialfleet_hook::{config::Config, request::SyncRequest, sync::sync};
+use serialfleet_hook::{
+    config::Config,
+    request::SyncRequest,
+    sync::{respond, sync},
+};
 
 fn cases() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
@@ -45,6 +49,22 @@ fn every_request_gets_the_recorded_answer() {
         }
     }
     assert!(differing.is_empty(), "not as recorded (UPDATE_GOLDEN=1 records anew): {differing:#?}");
+}
+
+/// What is written straight from the decisions is what whoever looks into the children sees; children to the byte.
+#[test]
+fn the_answer_that_is_sent_and_the_one_that_is_looked_into_are_the_same() {
+    let now: SystemTime = humantime::parse_rfc3339("2026-11-21T08:42:00Z").unwrap();
+    let config = Config::with_image("example/serialfleet:test");
+    for case in cases() {
+        let request = SyncRequest::parse(&std::fs::read(case.join("request.json")).unwrap()).unwrap();
+        let sent = respond(&request, &config, now);
+        let seen = sync(&request, &config, now).unwrap();
+        assert_eq!(sent.children.len(), seen.children.len(), "{}", case.display());
+        let text = serde_json::to_string(&sent.children).unwrap();
+        assert_eq!(text, serde_json::to_string(&seen.children).unwrap(), "{}", case.display());
+        assert_eq!(serde_json::to_value(&sent).unwrap(), serde_json::to_value(&seen).unwrap());
+    }
 }
 
 /// Typos and wrong types vanish in the typed form, so the way there and back finds them.

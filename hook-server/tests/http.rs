@@ -2,10 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
-use std::{
-    pin::pin,
-    time::{Duration, SystemTime},
-};
+mod http {
+    mod drain;
+    mod etag;
+    mod limits;
+    mod tls;
+    mod wire;
+}
+
+use std::{sync::Arc, time::SystemTime};
 
 use axum::{
     Router,
@@ -15,15 +20,10 @@ use axum::{
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use serialfleet_hook::{
-    app::{Readiness, app},
+    access::Access,
+    app::{Readiness, Surface, app},
     config::{Config, Limits},
-    serve::{Timing, bind, serve},
-};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    sync::oneshot,
-    time::timeout,
+    metrics::Metrics,
 };
 use tower::ServiceExt;
 
@@ -81,10 +81,12 @@ async fn what_is_no_hook_call_gets_its_code_and_one_short_line() {
     let small = Limits { max_body_bytes: 1000, ..Limits::default() };
     let rev = Limits { rev: Some("7".to_owned()), ..Limits::default() };
     let get = |path: &str| Request::get(path).body(Body::empty()).unwrap();
+    let gzip = Request::post("/sync").header("content-encoding", "gzip").body(Body::from("x")).unwrap();
     for (sentence, limits, request, code) in [
         ("another path", Limits::default(), post("/other", fleet()), 404),
         ("a hook by GET", Limits::default(), get("/sync"), 405),
         ("a probe by POST", Limits::default(), post("/livez", ""), 405),
+        ("a body that is packed", Limits::default(), gzip, 415),
         ("no JSON", Limits::default(), post("/sync", "hello\nworld"), 400),
         ("no body", Limits::default(), post("/sync", ""), 400),
         ("JSON cut short", Limits::default(), post("/sync", fleet().as_bytes()[..40].to_vec()), 400),
@@ -106,8 +108,14 @@ async fn what_is_no_hook_call_gets_its_code_and_one_short_line() {
         assert_eq!(status.as_u16(), code, "{sentence}: {body}");
         assert_eq!(body.matches('\n').count(), 1, "{sentence}: {body:?}");
         assert!(body.ends_with('\n') && body.len() > 5 && body.len() < 500, "{sentence}: {body:?}");
-        let retry = response.headers().get("retry-after").map(|value| value.to_str().unwrap());
-        assert_eq!(retry, (code == 429).then_some("1"), "{sentence}");
+        let retry = response
+            .headers()
+            .get("retry-after")
+            .map(|value| value.to_str().unwrap().parse::<u64>().unwrap());
+        assert_eq!(retry.is_some(), code == 429, "{sentence}");
+        assert!(retry.is_none_or(|seconds| (1..=3).contains(&seconds)), "{sentence}: {retry:?}");
+        assert_eq!(response.headers().contains_key("allow"), code == 405, "{sentence}");
+        assert_eq!(response.headers()["content-type"], "text/plain; charset=utf-8", "{sentence}");
     }
 }
 
@@ -142,6 +150,22 @@ async fn a_clock_that_panics_costs_one_call_and_one_line() {
     assert_eq!(status, StatusCode::OK);
 }
 
+#[tokio::test]
+async fn a_panic_beside_the_reactor_costs_one_call_and_one_line_too() {
+    let app = app(
+        Config::with_image("example/serialfleet:test"),
+        Limits::default(),
+        || panic!("no clock"),
+        Readiness::default(),
+    );
+    let padding = "x".repeat(1 << 20);
+    let body = fleet().replacen('{', &format!(r#"{{"news":"{padding}","#), 1);
+    let (status, _, line) = call(app.clone(), post("/sync", body)).await;
+    assert_eq!((status.as_u16(), line.as_str()), (500, "bug: the hook panicked, see its log\n"));
+    let (_, _, text) = call(app, Request::get("/metrics").body(Body::empty()).unwrap()).await;
+    assert!(text.contains(r#"serialfleet_sync_calls_total{reason="Panic",code="500"} 1"#), "{text}");
+}
+
 /// `curl -d @request.json` replays what was captured.
 #[tokio::test]
 async fn the_content_type_is_no_matter() {
@@ -151,79 +175,37 @@ async fn the_content_type_is_no_matter() {
 }
 
 #[tokio::test]
-async fn calls_are_counted_by_outcome() {
-    let router = router(Limits::default());
-    call(router.clone(), post("/sync", fleet())).await;
-    call(router.clone(), post("/sync", "{}")).await;
+async fn calls_are_counted_by_outcome_those_too_that_are_sent_away() {
+    let limits = |max_calls| Limits { rev: Some("7".to_owned()), max_calls, ..Limits::default() };
+    let surface = |max_calls, metrics| Surface {
+        config: Config::with_image("example/serialfleet:test"),
+        limits: limits(max_calls),
+        clock: || SystemTime::UNIX_EPOCH,
+        ready: Readiness::default(),
+        access: Access::default(),
+        metrics,
+        witness: None,
+    };
+    let metrics = Arc::new(Metrics::new(Some("7")));
+    let router = surface(1, Arc::clone(&metrics)).router();
+    call(router.clone(), post("/sync?rev=7", fleet())).await;
+    call(router.clone(), post("/sync?rev=7", "{}")).await;
+    call(router.clone(), post("/sync?rev=7", fleet().replace("spec", "specs"))).await;
+    call(surface(0, metrics).router(), post("/customize?rev=7", fleet())).await;
     let (_, _, text) = call(router, Request::get("/metrics").body(Body::empty()).unwrap()).await;
     for line in [
-        r#"serialfleet_sync_calls_total{reason="Answered"} 1"#,
-        r#"serialfleet_sync_calls_total{reason="Envelope"} 1"#,
-        "serialfleet_sync_seconds_count 1",
-        "serialfleet_sync_request_bytes_count 1",
+        r#"serialfleet_sync_calls_total{reason="Answered",code="200"} 1"#,
+        r#"serialfleet_sync_calls_total{reason="Envelope",code="400"} 1"#,
+        r#"serialfleet_sync_calls_total{reason="Parent",code="422"} 1"#,
+        r#"serialfleet_customize_calls_total{reason="TooMany",code="429"} 1"#,
+        "serialfleet_sync_seconds_count 3",
+        "serialfleet_sync_request_bytes_count 3",
+        "serialfleet_sync_response_bytes_count 3",
+        "serialfleet_rejected_specs_total 1",
+        r#"serialfleet_fleet_syncs_total{fleet="home"} 2"#,
+        r#"serialfleet_devices{state="Absent"} 1"#,
+        &format!(r#"serialfleet_hook_build_info{{version="{}",rev="7"}} 1"#, env!("CARGO_PKG_VERSION")),
     ] {
         assert!(text.contains(line), "{line} in {text}");
     }
-}
-
-/// A real listener: answers, becomes unready, still answers, and ends although a request was only half sent.
-#[tokio::test]
-async fn it_drains_in_order_and_a_half_sent_request_does_not_hold_it() {
-    let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let ready = Readiness::default();
-    let app = app(
-        Config::with_image("example/serialfleet:test"),
-        Limits::default(),
-        || SystemTime::UNIX_EPOCH,
-        ready.clone(),
-    );
-    let (end, ended) = oneshot::channel::<()>();
-    let timing = Timing {
-        drain_delay: Duration::from_secs(1),
-        drain_limit: Duration::from_millis(200),
-        ..Timing::default()
-    };
-    let mut server = pin!(serve(listener, app, ready, timing, async {
-        ended.await.unwrap();
-    }));
-    let client = async {
-        let mut half = TcpStream::connect(address).await.unwrap();
-        half.write_all(b"POST /sync HTTP/1.1\r\nHost: x\r\n").await.unwrap();
-        assert!(exchange(address, "GET /readyz HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.1 200"));
-        end.send(()).unwrap();
-        // The listener is still there, only the probe says no.
-        loop {
-            if exchange(address, "GET /readyz HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.1 503") {
-                break;
-            }
-        }
-        let body = fleet();
-        let request = format!(
-            "POST /sync HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        assert!(exchange(address, &request).await.starts_with("HTTP/1.1 200"));
-        half
-    };
-    let both = async {
-        let mut client = pin!(client);
-        let half = tokio::select! {
-            () = &mut server => panic!("it ended too early"),
-            half = &mut client => half,
-        };
-        server.await;
-        drop(half);
-    };
-    timeout(Duration::from_secs(30), both).await.expect("the server ends by itself");
-    assert!(TcpStream::connect(address).await.is_err());
-}
-
-async fn exchange(address: std::net::SocketAddr, request: &str) -> String {
-    let request = request.replacen("\r\n", "\r\nHost: x\r\nConnection: close\r\n", 1);
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    answer
 }

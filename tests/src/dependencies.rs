@@ -70,7 +70,7 @@ fn the_hook_server_cannot_talk_to_the_api_server_and_neither_program_knows_the_o
         linked(&[package]).iter().filter_map(|line| Some(line.split(' ').next()?.to_owned())).collect()
     };
     let (hook, bridge) = (names("serialfleet-hook"), names("serialfleet-bridge"));
-    for name in ["kube", "kube-client", "rustls", "serialfleet-bridge", "serialfleet-sim"] {
+    for name in ["kube", "kube-client", "serialfleet-bridge", "serialfleet-sim"] {
         assert!(!hook.contains(name), "the hook server must not depend on {name}");
     }
     for name in ["serialfleet-hook", "serialfleet-sim"] {

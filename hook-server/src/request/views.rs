@@ -1,12 +1,14 @@
 //! Views of the observed kinds: only what a decision depends on. Absent and `null` are the same everywhere, as
 //! Go writes `null` for empty lists.
 
-use std::{borrow::Cow, fmt, marker::PhantomData};
+use std::{borrow::Cow, collections::BTreeMap, fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, Visitor},
+    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
+
+use super::labels::Labels;
 
 /// Observed objects by kind. Keys inside a group are ignored: Metacontroller's two API versions spell them
 /// differently, the objects' own metadata says it all.
@@ -19,7 +21,7 @@ pub struct Objects {
     /// `EndpointSlice.discovery.k8s.io`.
     pub slices: Vec<Slice>,
     /// `NetworkPolicy.networking.k8s.io`.
-    pub policies: Vec<Bare>,
+    pub policies: Vec<Policy>,
     /// `SerialNode.serialfleet.io`; `None` where there is no such group at all.
     pub serial_nodes: Option<Vec<SerialNode>>,
     /// `Namespace`.
@@ -93,6 +95,32 @@ fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
 
+/// The length of a list whose items do not matter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count(pub usize);
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Items;
+        impl<'de> Visitor<'de> for Items {
+            type Value = Count;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Count, A::Error> {
+                let mut count = 0;
+                while let Some(IgnoredAny) = items.next_element()? {
+                    count += 1;
+                }
+                Ok(Count(count))
+            }
+        }
+        deserializer.deserialize_seq(Items)
+    }
+}
+
 macro_rules! views {
     ($($(#[$about:meta])* $name:ident { $($(#[$field_about:meta])* $field:ident: $type:ty,)* })*) => {$(
         $(#[$about])*
@@ -123,22 +151,6 @@ views! {
         owner_references: Vec<Owner>,
     }
 
-    /// The labels that decisions depend on.
-    Labels {
-        /// The fleet it says it belongs to.
-        #[serde(rename = "serialfleet.io/fleet")]
-        fleet: Option<String>,
-        /// The device it belongs to.
-        #[serde(rename = "serialfleet.io/device")]
-        device: Option<String>,
-        /// A slice's Service.
-        #[serde(rename = "kubernetes.io/service-name")]
-        service_name: Option<String>,
-        /// Whether a Namespace's owner allows our Services in it.
-        #[serde(rename = "serialfleet.io/services")]
-        services: Option<String>,
-    }
-
     /// The annotations that decisions depend on.
     Annotations {
         /// The node of a scope-Node Service.
@@ -154,10 +166,26 @@ views! {
         controller: Option<bool>,
     }
 
-    /// An object of which only the metadata counts.
-    Bare {
+    /// A NetworkPolicy.
+    Policy {
         /// Metadata.
         metadata: Meta,
+        /// Desired state.
+        spec: PolicySpec,
+    }
+
+    /// Desired state of a NetworkPolicy.
+    PolicySpec {
+        /// Which pods it guards.
+        pod_selector: PodSelector,
+    }
+
+    /// Which pods are meant.
+    PodSelector {
+        /// Labels that they carry.
+        match_labels: BTreeMap<String, String>,
+        /// Further conditions; ours have none.
+        match_expressions: Count,
     }
 
     /// A DaemonSet.
@@ -185,9 +213,41 @@ views! {
     /// A pod spec.
     PodSpec {
         /// Containers.
-        containers: Vec<Named>,
-        /// Init containers.
+        containers: Vec<Container>,
+        /// Init containers; ours have none.
         init_containers: Vec<Named>,
+        /// Volumes.
+        volumes: Vec<Named>,
+        /// Labels of the nodes.
+        node_selector: BTreeMap<String, String>,
+        /// Further wishes about nodes; ours have none.
+        affinity: Option<IgnoredAny>,
+        /// Whether pods use the node's own network.
+        host_network: bool,
+        /// Whether pods see the node's processes; ours do not.
+        #[serde(rename = "hostPID")]
+        host_pid: bool,
+        /// Whether pods share the node's memory segments; ours do not.
+        #[serde(rename = "hostIPC")]
+        host_ipc: bool,
+    }
+
+    /// A container.
+    Container {
+        /// Its name.
+        name: String,
+        /// Environment.
+        env: Vec<Named>,
+        /// Mounts.
+        volume_mounts: Vec<Mount>,
+        /// Ports.
+        ports: Vec<Named>,
+    }
+
+    /// A mount of a container.
+    Mount {
+        /// Where.
+        mount_path: String,
     }
 
     /// Something with a name.
@@ -222,18 +282,27 @@ views! {
 
     /// Desired state of a Service.
     ServiceSpec {
-        /// Which pods; ours have none.
-        selector: std::collections::BTreeMap<String, String>,
+        /// How it is reached.
+        #[serde(rename = "type")]
+        type_: String,
+        /// Which pods; those of devices have none.
+        selector: BTreeMap<String, String>,
         /// Ports.
         ports: Vec<ServicePort>,
+        /// Who implements the load balancer.
+        load_balancer_class: Option<String>,
+        /// `Local` leads clients on other nodes nowhere.
+        internal_traffic_policy: String,
+        /// Whether its slices call pods ready that are not.
+        publish_not_ready_addresses: bool,
     }
 
     /// A port of a Service.
     ServicePort {
-        /// Its name.
-        name: String,
         /// Its number.
         port: i32,
+        /// Its number on every node; 0: none.
+        node_port: i32,
     }
 
     /// An EndpointSlice.
@@ -244,6 +313,8 @@ views! {
         address_type: String,
         /// Endpoints; Go writes none as `null`.
         endpoints: Vec<Endpoint>,
+        /// How many ports it has.
+        ports: Count,
     }
 
     /// An endpoint.
@@ -270,8 +341,6 @@ views! {
     TargetRef {
         /// `Pod`.
         kind: String,
-        /// Its namespace.
-        namespace: String,
         /// Its name.
         name: String,
         /// Its uid.
@@ -321,57 +390,5 @@ views! {
     Namespace {
         /// Metadata.
         metadata: Meta,
-    }
-
-    /// The CompositeController that calls, as far as its settings decide whether fleets work.
-    Controller {
-        /// Its settings.
-        spec: ControllerSpec,
-    }
-
-    /// Settings of a CompositeController.
-    ControllerSpec {
-        /// Whether children are told apart by `controller-uid`.
-        generate_selector: Option<bool>,
-        /// The parent's kind.
-        parent_resource: ParentResource,
-        /// Kinds of children.
-        child_resources: Vec<ChildResource>,
-        /// Hooks.
-        hooks: Hooks,
-    }
-
-    /// The parent's kind.
-    ParentResource {
-        /// Whether our own status writes call us again.
-        ignore_status_changes: Option<bool>,
-    }
-
-    /// A kind of children.
-    ChildResource {
-        /// Its plural name.
-        resource: String,
-        /// How changes are made.
-        update_strategy: UpdateStrategy,
-    }
-
-    /// How changes are made.
-    UpdateStrategy {
-        /// `InPlace`, or absent: never updated.
-        method: String,
-    }
-
-    /// Hooks of a CompositeController.
-    Hooks {
-        /// The sync hook.
-        sync: Hook,
-        /// The customize hook.
-        customize: Option<Hook>,
-    }
-
-    /// A hook of a CompositeController.
-    Hook {
-        /// `v1` where absent.
-        version: String,
     }
 }

@@ -1,16 +1,19 @@
 //! What is wrong with the fleet, as facts with a sentence each: what needs a person, what is merely odd, what is still
 //! under way. [`super::conditions`] makes conditions of them.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime},
+};
 
-use serde_json::Value;
-use serialfleet_api::{fleet::UpdateStrategy, names};
+use serialfleet_api::names;
 
 use crate::{
+    children::Children,
     config::Config,
     observed::{Consent, Observed},
     outcome::{Outcome, list},
-    request::{DaemonSet, SyncRequest},
+    request::{Parent, SyncRequest},
     services::Obstacle,
 };
 
@@ -23,11 +26,6 @@ pub struct Cause {
     pub message: String,
 }
 
-/// Reason of Reconciling while a Service has other ports than desired: always the first one, as the next sync looks
-/// for it there.
-const STARTING: &str = "BridgesStarting";
-const OUTDATED: &str = "ChildrenOutdated";
-
 /// What is wrong.
 #[derive(Clone, Debug, Default)]
 pub struct Causes {
@@ -39,6 +37,8 @@ pub struct Causes {
     pub degraded: Vec<Cause>,
     /// Why no bridge runs as it should, if so.
     pub bridges: Option<Cause>,
+    /// Children that are not as desired: missing, or with an old value.
+    pub unapplied: Vec<Cause>,
     /// Whether something desired is not observed: a further sync has to look again.
     pub unobserved: bool,
 }
@@ -53,6 +53,34 @@ impl Cause {
 const HOST_NETWORK: &str = "HostNetwork";
 const POLICY_ONLY: &str = "PolicyOnly";
 
+/// The last status and the present time: what tells a delay from a standstill.
+pub(super) struct Recent<'a> {
+    parent: &'a Parent,
+    now: SystemTime,
+}
+
+impl Recent<'_> {
+    /// Whether a condition has had this status for so many seconds, by its own transition time, and the last sync saw
+    /// the present generation. What was called `reason` and needed a person then still does: a clock that was set
+    /// back changes no verdict.
+    pub(super) fn lasts(&self, type_: &str, status: &str, seconds: u64, reason: &str) -> bool {
+        let last = &self.parent.status;
+        if last.observed_generation != self.parent.metadata.generation {
+            return false;
+        }
+        let find = |type_: &str, status: &str| {
+            last.conditions.iter().find(|it| it.type_ == type_ && it.status == status)
+        };
+        if find("Stalled", "True").is_some_and(|it| it.reason == reason) {
+            return true;
+        }
+        let Some(condition) = find(type_, status) else { return false };
+        let since = humantime::parse_rfc3339_weak(&condition.last_transition_time).ok();
+        let lasted = since.and_then(|since| self.now.duration_since(since).ok());
+        lasted.is_some_and(|lasted| lasted >= Duration::from_secs(seconds))
+    }
+}
+
 pub(super) fn cause(reason: &'static str, message: String) -> Cause {
     Cause { reason, message }
 }
@@ -62,17 +90,19 @@ impl Causes {
     pub fn new(
         request: &SyncRequest,
         observed: &Observed<'_>,
-        outcomes: &[Outcome<'_>],
-        children: &[Value],
+        children: &Children<'_>,
         config: &Config,
+        now: SystemTime,
     ) -> Self {
+        let outcomes = children.outcomes();
         let mut causes = Self::default();
+        let recent = Recent { parent: &request.parent, now };
         causes.names(request, observed, outcomes);
-        causes.ports(request, observed, children);
-        causes.missing(observed, children);
-        causes.bridges(request, observed);
+        causes.strangers(request, observed, outcomes);
+        causes.objects(request, observed, children, &recent);
+        causes.bridges(request, observed, &recent);
         causes.conflicts(outcomes);
-        causes.drift(observed, children);
+        causes.drift(&request.parent.name, observed, children);
         causes.controller(request, observed);
         // Last: what somebody chose must not hide what happened.
         causes.network(request, config, outcomes);
@@ -131,6 +161,18 @@ impl Causes {
                         ),
                     ));
                 }
+                Consent::Leaving => {
+                    self.unobserved = true;
+                    self.stalled.push(cause(
+                        "NamespaceMissing",
+                        format!(
+                            "Namespace {namespace} is being deleted: once it is gone, kubectl create namespace \
+                             {namespace} && kubectl label namespace {namespace} {}={}",
+                            names::LABEL_SERVICES,
+                            names::SERVICES_ALLOWED
+                        ),
+                    ));
+                }
                 Consent::Withheld => {
                     self.unobserved = true;
                     self.stalled.push(cause(
@@ -172,189 +214,4 @@ impl Causes {
             ));
         }
     }
-
-    /// Services whose ports are not as desired. Seen twice at one generation it is no delay any more: after a change
-    /// of Metacontroller's apply strategy the old entry belongs to somebody else, and every update is refused.
-    fn ports(&mut self, request: &SyncRequest, observed: &Observed<'_>, children: &[Value]) {
-        let mut outdated = Vec::new();
-        for (key, child) in services(children) {
-            let Some(service) = observed.services.get(&key) else { continue };
-            let port = &child["spec"]["ports"][0];
-            let same = |it: &&crate::request::ServicePort| port["port"].as_i64() == Some(it.port.into());
-            if !service.spec.ports.is_empty() && !service.spec.ports.iter().any(|it| same(&it)) {
-                outdated.push(format!("{}/{}", key.0, key.1));
-            }
-        }
-        if outdated.is_empty() {
-            return;
-        }
-        self.unobserved = true;
-        let again = was_reconciling(request, OUTDATED);
-        self.reconciling.push(cause(
-            OUTDATED,
-            format!("These Services have yet to get their port: {}.", list(&outdated)),
-        ));
-        if again {
-            self.stalled.push(cause(
-                "StalePort",
-                format!(
-                    "These Services keep an old port, as after a change of Metacontroller's apply strategy: {}. Delete \
-                     them; they come back at once, with new addresses.",
-                    list(&outdated)
-                ),
-            ));
-        }
-    }
-
-    fn missing(&mut self, observed: &Observed<'_>, children: &[Value]) {
-        let missing: Vec<String> = children.iter().filter_map(|child| missing(observed, child)).collect();
-        if missing.is_empty() {
-            return;
-        }
-        self.unobserved = true;
-        self.reconciling.push(cause(
-            "ChildrenMissing",
-            format!(
-                "Not there yet: {}. If this lasts, something of the same name stands in the way: look at it with \
-                 kubectl get -o yaml, and delete it if it is a leftover.",
-                list(&missing)
-            ),
-        ));
-    }
-
-    fn bridges(&mut self, request: &SyncRequest, observed: &Observed<'_>) {
-        let Some(set) = observed.daemon_set else {
-            self.bridges =
-                Some(cause("ChildrenMissing", "The bridges' DaemonSet is not there yet.".to_owned()));
-            return;
-        };
-        let status = &set.status;
-        let bridge = names::bridge(&request.parent.name);
-        if status.observed_generation == 0 || status.observed_generation < set.metadata.generation {
-            let cause = cause(
-                "BridgesChanging",
-                format!(
-                    "Kubernetes has yet to look at DaemonSet {bridge}; if this lasts, is its controller up?"
-                ),
-            );
-            self.reconciling.push(cause.clone());
-            self.bridges = Some(cause);
-            return;
-        }
-        let desired = status.desired_number_scheduled;
-        if desired == 0 {
-            self.stalled.push(cause("NoNodes", no_nodes(request)));
-        } else if status.current_number_scheduled == 0 {
-            self.unobserved = true;
-            // Also how a DaemonSet looks in the moment after its pods were made: the second sight counts.
-            let again = was_reconciling(request, STARTING)
-                || request.parent.status.conditions.iter().any(|it| it.reason == "PodSecurity");
-            if !again {
-                self.reconciling.push(cause(STARTING, "No bridge pod has started yet.".to_owned()));
-            } else {
-                self.stalled.push(cause(
-                    "PodSecurity",
-                    format!(
-                        "No bridge pod may start, probably because of Pod Security: kubectl label namespace {} \
-                         pod-security.kubernetes.io/enforce=privileged --overwrite; the reason is in kubectl describe \
-                         daemonset -n {} {bridge}",
-                        names::SYSTEM_NAMESPACE,
-                        names::SYSTEM_NAMESPACE
-                    ),
-                ));
-            }
-        } else {
-            self.roll(request, observed, set);
-        }
-        if status.number_available == 0 {
-            self.bridges = Some(cause(
-                "NoBridge",
-                format!(
-                    "No bridge is ready: see kubectl get pods -n {} -l {}={}.",
-                    names::SYSTEM_NAMESPACE,
-                    names::LABEL_FLEET,
-                    request.parent.name
-                ),
-            ));
-        }
-    }
-
-    fn roll(&mut self, request: &SyncRequest, observed: &Observed<'_>, set: &DaemonSet) {
-        let status = &set.status;
-        let desired = status.desired_number_scheduled;
-        let waiting: Vec<&str> = observed.unready_nodes.iter().copied().collect();
-        let on_delete = request.parent.spec.bridge.update_strategy == Some(UpdateStrategy::OnDelete);
-        if status.updated_number_scheduled < desired && !on_delete {
-            let place = if waiting.is_empty() {
-                String::new()
-            } else {
-                format!(" It waits for {}: if that lasts, look at that node.", list(&waiting))
-            };
-            self.reconciling.push(cause(
-                "RollUnderWay",
-                format!(
-                    "{} of {desired} bridges are of the present version.{place}",
-                    status.updated_number_scheduled
-                ),
-            ));
-        } else if status.number_available < desired {
-            let place = if waiting.is_empty() { String::new() } else { format!(" ({})", list(&waiting)) };
-            self.degraded.push(cause(
-                "NodesUnavailable",
-                format!(
-                    "{} of {desired} nodes have no ready bridge{place}: look at those nodes and at kubectl get pods -n \
-                     {} -l {}={}.",
-                    desired - status.number_available,
-                    names::SYSTEM_NAMESPACE,
-                    names::LABEL_FLEET,
-                    request.parent.name
-                ),
-            ));
-        }
-    }
-}
-
-fn no_nodes(request: &SyncRequest) -> String {
-    let selector = &request.parent.spec.bridge.node_selector;
-    match selector.iter().next() {
-        Some((key, value)) => {
-            format!("No node matches spec.bridge.nodeSelector: kubectl label node NODE {key}={value}")
-        }
-        None => {
-            "No node takes a bridge: the cluster has no Linux node whose taints spec.bridge tolerates; set \
-                 tolerateAllTaints, or add a toleration."
-                .to_owned()
-        }
-    }
-}
-
-/// Key and value of each desired Service.
-pub(super) fn services(children: &[Value]) -> impl Iterator<Item = ((&str, &str), &Value)> {
-    children.iter().filter(|child| child["kind"] == "Service").filter_map(|child| {
-        let meta = &child["metadata"];
-        Some(((meta["namespace"].as_str()?, meta["name"].as_str()?), child))
-    })
-}
-
-fn missing(observed: &Observed<'_>, child: &Value) -> Option<String> {
-    let (kind, meta) = (child["kind"].as_str()?, &child["metadata"]);
-    let key = (meta["namespace"].as_str()?, meta["name"].as_str()?);
-    let there = match kind {
-        "DaemonSet" => observed.daemon_set.is_some(),
-        "NetworkPolicy" => observed.policy,
-        "Service" => observed.services.contains_key(&key),
-        _ => observed.slices.contains_key(&key),
-    };
-    (!there).then(|| format!("{kind} {}/{}", key.0, key.1))
-}
-
-/// Whether the last status already said so of this generation.
-fn was_reconciling(request: &SyncRequest, reason: &str) -> bool {
-    let parent = &request.parent;
-    parent.status.observed_generation == parent.metadata.generation
-        && parent
-            .status
-            .conditions
-            .iter()
-            .any(|it| it.type_ == "Reconciling" && it.status == "True" && it.reason == reason)
 }

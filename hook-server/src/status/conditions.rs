@@ -1,5 +1,9 @@
-//! Conditions in the manner of kstatus: Ready, Reconciling and Stalled, and our own DevicesBound and Degraded. All five
-//! are always there. `lastTransitionTime` moves when `status` flips and never otherwise.
+//! Conditions in the manner of kstatus: Ready, Stalled and Reconciling, and our own DevicesBound, Degraded and Applied.
+//! All six are always there. `lastTransitionTime` moves when `status` flips and never otherwise.
+//!
+//! Stalled stands before Reconciling: kstatus takes the first of the two that holds, and "waits for a person" must not
+//! hide behind "still at it". Applied has a transition time of its own so that a change that is refused can be told
+//! from one that is under way; Reconciling's may be that of a roll.
 
 use std::time::{Duration, SystemTime};
 
@@ -23,10 +27,11 @@ pub(super) fn conditions(
 ) -> (Vec<Condition>, Option<u32>) {
     let verdicts = [
         ready(devices, causes),
-        abnormal("Reconciling", &causes.reconciling, "Nothing is under way."),
         abnormal("Stalled", &causes.stalled, "Nothing waits for a person."),
+        abnormal("Reconciling", &causes.reconciling, "Nothing is under way."),
         devices_bound(devices),
         abnormal("Degraded", &causes.degraded, "Nothing is odd."),
+        applied(causes),
     ];
     let stamp = humantime::format_rfc3339_seconds(now).to_string();
     let conditions: Vec<Condition> = verdicts
@@ -65,13 +70,19 @@ fn abnormal(type_: &'static str, causes: &[Cause], none: &str) -> Verdict {
     Verdict { type_, holds: true, reason: first.reason, message: messages.join(" ") }
 }
 
+fn applied(causes: &Causes) -> Verdict {
+    let none = "Every object of the fleet is as it should be.";
+    let unapplied = abnormal("Applied", &causes.unapplied, none);
+    Verdict { holds: !unapplied.holds, ..unapplied }
+}
+
 fn ready(devices: &[(&ResolvedDevice, Vec<&Outcome<'_>>)], causes: &Causes) -> Verdict {
     let absent: Vec<&str> = devices
         .iter()
         .filter(|(device, of)| device.required && (of.is_empty() || of.iter().any(|it| !it.state.is_bound())))
         .map(|(device, _)| device.name.as_str())
         .collect();
-    let missing = causes.reconciling.iter().find(|it| it.reason == "ChildrenMissing");
+    let missing = causes.unapplied.iter().find(|it| it.reason == "ChildrenMissing");
     let obstacle = causes.stalled.first().or(missing).or(causes.bridges.as_ref());
     let (holds, reason, message) = match (obstacle, absent.is_empty()) {
         (Some(cause), _) => (false, cause.reason, cause.message.clone()),
@@ -105,7 +116,11 @@ fn devices_bound(devices: &[(&ResolvedDevice, Vec<&Outcome<'_>>)]) -> Verdict {
 fn resync_after(conditions: &[Condition], now: SystemTime) -> u32 {
     let last = conditions
         .iter()
-        .filter(|it| matches!(it.type_.as_str(), "Reconciling" | "Stalled") && it.status == "True")
+        .filter(|it| match it.type_.as_str() {
+            "Reconciling" | "Stalled" => it.status == "True",
+            "Applied" => it.status == "False",
+            _ => false,
+        })
         .filter_map(|it| humantime::parse_rfc3339_weak(&it.last_transition_time).ok())
         .max();
     // A clock that was set back counts as no time at all.
@@ -136,6 +151,7 @@ mod tests {
                 since("Ready", "False", "2015-01-01T00:00:00Z"),
                 since("Reconciling", "False", "2015-01-01T00:00:00Z"),
                 since("Stalled", "True", "2026-01-01T00:00:00Z"),
+                since("Applied", "True", "2025-12-31T00:00:00Z"),
             ];
             assert_eq!(resync_after(&conditions, at(time)), seconds, "{sentence}");
         }

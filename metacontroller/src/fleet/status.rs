@@ -12,7 +12,7 @@ pub struct SerialFleetStatus {
     /// Generation that this status speaks of; set by Metacontroller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, Reconciling, Stalled, DevicesBound, Degraded.
+    /// Ready, Stalled, Reconciling, Applied, DevicesBound, Degraded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "crd", schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"])))]
     pub conditions: Vec<Condition>,

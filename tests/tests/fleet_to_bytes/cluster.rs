@@ -61,6 +61,7 @@ impl Cluster {
                     next_request: LIMIT,
                     drain_delay: Duration::ZERO,
                     drain_limit: Duration::from_secs(1),
+                    ..Timing::default()
                 };
                 serve(listener, app, ready, timing, stopped.cancelled_owned()).await;
             });

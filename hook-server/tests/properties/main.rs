@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+mod api_server;
+mod fixed_point;
+
 use std::{
     collections::BTreeSet,
     time::{Duration, SystemTime},
