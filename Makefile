@@ -15,7 +15,7 @@ TEST = $(CARGO) test --locked --workspace --features serialfleet-api/crd
 AS_ROOT = $(if $(filter-out 0,$(shell id -u)),sudo)
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test test-cluster control-plane lint bench crds deps cluster-deps
+.PHONY: help demo test test-cluster control-plane lint bench bench-hook crds deps cluster-deps
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 8
@@ -73,6 +73,12 @@ bench: deps ## The bridge beside ser2net, socat and a plain copier: tests/bench/
 	$(CARGO) build --locked --release -p serialfleet-bridge
 	$(CARGO) build --locked --release -p serialfleet-bench
 	$(TARGET_DIR)/release/serialfleet-bench
+
+bench-hook: deps ## The hook server beside plain Go and Python hooks: tests/bench-hook/README.md
+	$(CARGO) build --locked --release -p serialfleet-hook
+	$(CARGO) build --locked --release -p serialfleet-bench-hook
+	tests/bench-hook/peers/build '$(abspath $(TARGET_DIR))/bench-hook'
+	$(TARGET_DIR)/release/serialfleet-bench-hook
 
 crds: ## Write metacontroller/manifests/crds.yaml anew, from the types
 	$(CARGO) run --locked -q -p serialfleet-api --features crd --bin crdgen > metacontroller/manifests/crds.yaml.new

@@ -2,12 +2,10 @@
 //!
 //! Owner: the plan.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use rustix::process::Pid;
 
-use crate::interrupt;
 use crate::peer::{Peer, Programs};
 use crate::procfs;
 use crate::serving::Serving;
@@ -26,24 +24,5 @@ pub(crate) fn run(programs: &Programs, peer: Peer) -> Result<Start> {
     let client = serving.client(0)?;
     serving.answer(0, &client)?;
     let took = serving.started().elapsed();
-    Ok(Start { took, pss: settled_pss(serving.pid().context("nobody forwards")?)? })
+    Ok(Start { took, pss: procfs::settled_pss(serving.pid().context("nobody forwards")?)? })
 }
-
-/// Once it does not change any more, in MiB.
-#[allow(clippy::cast_precision_loss, reason = "KiB of one process")]
-pub(crate) fn settled_pss(pid: Pid) -> Result<f64> {
-    let deadline = Instant::now() + SETTLED;
-    let mut last = procfs::pss(pid)?;
-    loop {
-        interrupt::check()?;
-        std::thread::sleep(PAUSE);
-        let now = procfs::pss(pid)?;
-        if now == last || Instant::now() > deadline {
-            return Ok(now as f64 / 1024.0);
-        }
-        last = now;
-    }
-}
-
-const PAUSE: Duration = Duration::from_millis(300);
-const SETTLED: Duration = Duration::from_secs(3);

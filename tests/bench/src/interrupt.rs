@@ -13,7 +13,7 @@ static STOPPED: AtomicBool = AtomicBool::new(false);
 static CHILDREN: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
 /// Starts to listen for signals.
-pub(crate) fn watch() -> Result<()> {
+pub fn watch() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let (mut interrupt, mut terminate) = {
         let _inside = runtime.enter();
@@ -39,22 +39,22 @@ pub(crate) fn watch() -> Result<()> {
 }
 
 /// Whether the run is to end.
-pub(crate) fn stopped() -> bool {
+pub fn stopped() -> bool {
     STOPPED.load(Ordering::Acquire)
 }
 
 /// For every loop that waits.
-pub(crate) fn check() -> Result<()> {
+pub fn check() -> Result<()> {
     ensure!(!stopped(), "interrupted");
     Ok(())
 }
 
 /// A child that a signal has to reach.
-pub(crate) fn remember(child: Pid) {
+pub fn remember(child: Pid) {
     CHILDREN.lock().unwrap_or_else(PoisonError::into_inner).push(child);
 }
 
 /// To be called before the child is waited for: afterwards its number may be another's.
-pub(crate) fn forget(child: Pid) {
+pub fn forget(child: Pid) {
     CHILDREN.lock().unwrap_or_else(PoisonError::into_inner).retain(|known| *known != child);
 }

@@ -8,13 +8,10 @@ mod cold_start;
 mod copier;
 mod echo;
 mod flood;
-mod interrupt;
 mod line;
 mod peer;
 mod plan;
 mod plug;
-mod process;
-mod procfs;
 mod round_trip;
 mod serving;
 mod stick;
@@ -27,6 +24,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use serialfleet_bench::{figures, interrupt, loopback, process, procfs};
 
 /// The bridge beside ser2net, socat and a plain epoll copier: throughput, latency, CPU, memory, time to serve.
 #[derive(Debug, Parser)]

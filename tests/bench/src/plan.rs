@@ -16,6 +16,7 @@ use crate::flood;
 use crate::interrupt;
 use crate::peer::{Peer, Programs};
 use crate::plug;
+use crate::procfs;
 use crate::round_trip::{self, Latency};
 use crate::serving::Serving;
 use crate::system_calls;
@@ -201,7 +202,7 @@ impl Plan {
             let devices = (0..PORTS).map(|port| serving.device(port)).collect::<Result<Vec<_>>>()?;
             let pid = serving.pid().context("nobody forwards")?;
             if from_tty {
-                let idle = cold_start::settled_pss(pid)?;
+                let idle = procfs::settled_pss(pid)?;
                 self.table.record("64 ports, memory (Pss)", "MiB", peer, round, idle);
             }
             let (from, to) = if from_tty { (&devices, &clients) } else { (&clients, &devices) };

@@ -17,10 +17,11 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 use serialfleet_sim::{Host, Stick, namespace};
 
 use crate::interrupt;
+use crate::loopback::free_addresses;
 use crate::peer::Programs;
 use crate::process::Process;
 use crate::round_trip::Latency;
-use crate::serving::{connect, directory, free_addresses};
+use crate::serving::{connect, directory};
 use crate::stick;
 
 /// Plugs a stick so many times, with the kernel's events or with the new node in the device directory alone.

@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::interrupt;
 
 /// A child that runs.
-pub(crate) struct Process {
+pub struct Process {
     child: Child,
     pid: Pid,
     log: PathBuf,
@@ -23,7 +23,7 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts it, what it prints into files in `directory`; `end` is the signal that it is ended with.
-    pub(crate) fn start(command: &mut Command, directory: &Path, end: Signal) -> Result<Self> {
+    pub fn start(command: &mut Command, directory: &Path, end: Signal) -> Result<Self> {
         interrupt::check()?;
         let name = Path::new(command.get_program()).file_name().unwrap_or_default().to_owned();
         let log = directory.join(&name).with_extension("log");
@@ -39,24 +39,25 @@ impl Process {
         Ok(Self { child, pid, log, output, end })
     }
 
-    pub(crate) fn pid(&self) -> Pid {
+    /// Its number.
+    pub fn pid(&self) -> Pid {
         self.pid
     }
 
     /// What it has said last, for a message.
-    pub(crate) fn last_words(&self) -> String {
+    pub fn last_words(&self) -> String {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<_> = log.lines().rev().take(5).collect();
         lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
     }
 
     /// Whether it has ended by itself.
-    pub(crate) fn has_ended(&mut self) -> bool {
+    pub fn has_ended(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
     /// Waits until it has ended by itself, and returns what it printed.
-    pub(crate) fn output(&mut self, limit: Duration) -> Result<String> {
+    pub fn output(&mut self, limit: Duration) -> Result<String> {
         let deadline = Instant::now() + limit;
         loop {
             if let Some(status) = self.child.try_wait()? {

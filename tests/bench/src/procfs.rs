@@ -4,25 +4,48 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::process::Pid;
 
+use crate::interrupt;
+
 /// CPU time of a process and of all that descend from it, the ones that have ended included.
-pub(crate) fn cpu_time(pid: Pid) -> Result<Duration> {
+pub fn cpu_time(pid: Pid) -> Result<Duration> {
     let ticks: u64 = family(pid)?.into_iter().map(|stat| stat.ticks).sum();
     let per_second = rustix::param::clock_ticks_per_second();
     Ok(Duration::from_micros(ticks * 1_000_000 / per_second))
 }
 
 /// Proportional set size of a process and its descendants, in KiB.
-pub(crate) fn pss(pid: Pid) -> Result<u64> {
+pub fn pss(pid: Pid) -> Result<u64> {
     family(pid)?.into_iter().map(|stat| pss_of(stat.pid)).sum()
 }
 
+/// Most memory that a process and its descendants ever had resident, each by itself, in KiB.
+pub fn peak(pid: Pid) -> Result<u64> {
+    family(pid)?.into_iter().map(|stat| kilobytes(&format!("/proc/{}/status", stat.pid), "VmHWM:")).sum()
+}
+
+/// What [`pss`] says once it does not change any more, in MiB.
+#[allow(clippy::cast_precision_loss, reason = "KiB of one process")]
+pub fn settled_pss(pid: Pid) -> Result<f64> {
+    let deadline = Instant::now() + SETTLED;
+    let mut last = pss(pid)?;
+    loop {
+        interrupt::check()?;
+        std::thread::sleep(PAUSE);
+        let now = pss(pid)?;
+        if now == last || Instant::now() > deadline {
+            return Ok(now as f64 / 1024.0);
+        }
+        last = now;
+    }
+}
+
 /// Whether every thread of a process is traced.
-pub(crate) fn is_traced(pid: Pid) -> Result<bool> {
+pub fn is_traced(pid: Pid) -> Result<bool> {
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let status = fs::read_to_string(task?.path().join("status"))?;
         if status.lines().any(|line| line.split_whitespace().eq(["TracerPid:", "0"])) {
@@ -33,7 +56,7 @@ pub(crate) fn is_traced(pid: Pid) -> Result<bool> {
 }
 
 /// Names of a process's threads, by id.
-pub(crate) fn threads(pid: Pid) -> Result<Vec<(u32, String)>> {
+pub fn threads(pid: Pid) -> Result<Vec<(u32, String)>> {
     let mut threads = Vec::new();
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let path = task?.path();
@@ -51,9 +74,12 @@ struct Stat {
 }
 
 fn pss_of(pid: i32) -> Result<u64> {
-    let path = format!("/proc/{pid}/smaps_rollup");
-    let text = fs::read_to_string(&path).with_context(|| path.clone())?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).with_context(|| path.clone())?;
+    kilobytes(&format!("/proc/{pid}/smaps_rollup"), "Pss:")
+}
+
+fn kilobytes(path: &str, field: &str) -> Result<u64> {
+    let text = fs::read_to_string(path).with_context(|| path.to_owned())?;
+    let line = text.lines().find_map(|line| line.strip_prefix(field)).with_context(|| path.to_owned())?;
     Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
@@ -95,3 +121,6 @@ fn stat(process: &Path) -> Option<Stat> {
         ticks: number(11)? + number(12)? + number(13)? + number(14)?,
     })
 }
+
+const PAUSE: Duration = Duration::from_millis(300);
+const SETTLED: Duration = Duration::from_secs(3);

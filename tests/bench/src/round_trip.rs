@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use serialfleet_sim::reply::modbus_frame;
 
+use crate::figures::quantile;
 use crate::interrupt;
-use crate::table::quantile;
 
 /// Half of all answers came within the first, 99 of 100 within the second; in microseconds.
 #[derive(Clone, Copy, Debug)]

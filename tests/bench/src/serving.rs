@@ -6,7 +6,7 @@
 use std::fs;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use tempfile::TempDir;
 
 use crate::interrupt;
 use crate::line::Line;
+use crate::loopback::free_addresses;
 use crate::peer::{Peer, Programs};
 use crate::process::Process;
 use crate::stick;
@@ -137,15 +138,6 @@ pub(crate) fn connect(address: SocketAddr, process: &mut Process) -> Result<File
             Err(_) => std::thread::sleep(AGAIN),
         }
     }
-}
-
-/// Addresses that nobody listens on. The loopback network has room for each run to have an address of its own.
-pub(crate) fn free_addresses(count: usize) -> Result<Vec<SocketAddr>> {
-    let [_, high, middle, low] = std::process::id().to_be_bytes();
-    let own = IpAddr::V4(Ipv4Addr::new(127, high.max(1), middle, low.max(1)));
-    let listeners: Vec<_> =
-        (0..count).map(|_| TcpListener::bind((own, 0))).collect::<Result<_, _>>().context("binding")?;
-    Ok(listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?)
 }
 
 /// A forwarder that does not serve after this long is broken.

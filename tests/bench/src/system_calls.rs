@@ -64,7 +64,7 @@ pub(crate) fn at_rest(programs: &Programs, peer: Peer) -> Result<String> {
     let client = serving.client(0)?;
     serving.answer(0, &client)?;
     let pid = serving.pid().context("nobody forwards")?;
-    crate::cold_start::settled_pss(pid)?;
+    procfs::settled_pss(pid)?;
     let names = procfs::threads(pid)?;
     let ((), trace) = traced(pid, &[], || {
         let end = Instant::now() + AT_REST;

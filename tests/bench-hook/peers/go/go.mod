@@ -1,0 +1,3 @@
+module serialfleet.io/bench-hook
+
+go 1.22
