@@ -29,6 +29,15 @@ pub fn missing() -> Vec<String> {
     missing
 }
 
+/// Why there can be no cluster with IPv6 here. Asked only by scenarios that are about it.
+#[must_use]
+pub fn no_ipv6() -> Option<String> {
+    (!works(IPV6)).then(|| {
+        "no IPv6 in a network namespace: this kernel was built or started without it, or nftables without NAT for it"
+            .to_owned()
+    })
+}
+
 /// A part of Kubernetes, or etcd.
 #[must_use]
 pub fn control_plane_program(name: &str) -> PathBuf {
@@ -106,6 +115,17 @@ const ABILITIES: [(&str, &str); 3] = [
     ),
     ("nftables in a network namespace (kernel module nf_tables)", "nft add table inet lab"),
 ];
+
+/// What a node needs for IPv6: addresses, forwarding, and what kube-proxy does.
+const IPV6: &str = "
+ip link add lab0 type bridge
+echo 0 >/proc/sys/net/ipv6/conf/all/disable_ipv6
+echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
+ip address add fd00:10::1/64 dev lab0 nodad
+nft add table ip6 lab
+nft 'add chain ip6 lab services { type nat hook prerouting priority 0; }'
+nft add rule ip6 lab services ip6 daddr fd00:10::2 dnat to fd00:10::3
+";
 
 const CONTROL_PLANE: [&str; 6] =
     ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kube-proxy"];

@@ -1,11 +1,11 @@
 //! etcd, kube-apiserver, kube-controller-manager and kube-scheduler as processes of the scenario's own network
 //! namespace: the machine room.
 //!
-//! Owner: one scenario, whose directory it fills. It must not know of nodes, nor of the product. The address
-//! [`ADDRESS`] has to exist before it starts; who makes it is the network's matter.
+//! Owner: one scenario, whose directory it fills. It must not know of nodes, nor of the product. The addresses of
+//! [`Families::room`] have to exist before it starts; who makes them is the network's matter.
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,16 +20,14 @@ use tokio::process::Command;
 use crate::audit::Audit;
 use crate::capability;
 use crate::credentials::{Credentials, User};
+use crate::families::Families;
 use crate::kubectl::Kubectl;
 use crate::process::Process;
 use crate::wait;
 
 mod flags;
 
-/// Where the machine room is for nodes and pods.
-pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
-
-/// The API server's port there.
+/// The API server's port in the machine room.
 pub const PORT: u16 = 6443;
 
 /// What may differ between scenarios.
@@ -41,6 +39,8 @@ pub struct Options {
     pub unreachable_toleration: Duration,
     /// Whose writes are logged with what was sent and what was answered, as the audit log calls that user.
     pub audit_bodies_of: Option<String>,
+    /// The network's, too.
+    pub families: Families,
 }
 
 impl Default for Options {
@@ -49,13 +49,14 @@ impl Default for Options {
             node_monitor_grace_period: Duration::from_secs(16),
             unreachable_toleration: Duration::from_secs(300),
             audit_bodies_of: None,
+            families: Families::default(),
         }
     }
 }
 
-/// Where it is for nodes and for the scenario. Pods go through the Service `kubernetes`.
-fn url() -> String {
-    format!("https://{ADDRESS}:{PORT}")
+/// Where it is for nodes and for the scenario.
+fn url(families: Families) -> String {
+    format!("https://{}", SocketAddr::new(families.first_room(), PORT))
 }
 
 /// A control plane that runs, or parts of which have been stopped on purpose.
@@ -86,10 +87,17 @@ impl ControlPlane {
     /// As [`ControlPlane::start`].
     pub async fn start_with(directory: &Path, options: Options) -> Result<Self> {
         // Else it would look like an API server that never gets ready.
-        TcpListener::bind((ADDRESS, 0))
-            .await
-            .with_context(|| format!("{ADDRESS} does not exist here yet"))?;
-        let credentials = Credentials::create(&directory.join("credentials"), &url(), &flags::SERVER_NAMES)?;
+        let families = options.families;
+        for address in families.room() {
+            TcpListener::bind((address, 0))
+                .await
+                .with_context(|| format!("{address} does not exist here yet"))?;
+        }
+        let credentials = Credentials::create(
+            &directory.join("credentials"),
+            &url(families),
+            &flags::server_names(families),
+        )?;
         fs::write(directory.join(flags::AUDIT_POLICY), flags::audit_policy(&options))?;
         let mut control_plane = Self {
             directory: directory.to_owned(),
@@ -107,7 +115,7 @@ impl ControlPlane {
     /// Where the API server is, for nodes and for the scenario. Pods go through the Service `kubernetes`.
     #[must_use]
     pub fn url(&self) -> String {
-        url()
+        url(self.options.families)
     }
 
     /// A client with its own connections.
@@ -116,7 +124,7 @@ impl ControlPlane {
     /// Never with this lab's own credentials.
     pub fn client(&self, user: &User) -> Result<Client> {
         // Not from the kubeconfig file: reading that also looks for proxies in the environment.
-        let mut config = Config::new(url().parse()?);
+        let mut config = Config::new(self.url().parse()?);
         config.root_cert = Some(vec![self.credentials.authority_der().to_vec()]);
         config.auth_info.token = Some(Credentials::token(user).into());
         Client::try_from(config).context("a client of the API server")

@@ -75,7 +75,7 @@ impl Credentials {
     ///
     /// # Errors
     /// If a file cannot be written.
-    pub fn create(directory: &Path, server: &str, names: &[&str]) -> Result<Self> {
+    pub fn create(directory: &Path, server: &str, names: &[String]) -> Result<Self> {
         fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
 
         let authority_key = KeyPair::generate()?;
@@ -86,7 +86,7 @@ impl Credentials {
         let authority_certificate = authority.self_signed(&authority_key)?;
 
         let key = KeyPair::generate()?;
-        let mut serving = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        let mut serving = CertificateParams::new(names.to_vec())?;
         serving.distinguished_name.push(DnType::CommonName, "kube-apiserver");
         serving.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let certificate = serving.signed_by(&key, &Issuer::new(authority, authority_key))?;

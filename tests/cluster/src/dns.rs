@@ -3,7 +3,7 @@
 //! Owner: the lab, in the machine room; dropping it ends it. It must not answer for anything but Services: whoever
 //! asks for a name outside the cluster is told that there is none.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -99,23 +99,24 @@ impl Names {
         let Some(service) = self.services.get(&ObjectRef::new(name).within(namespace)) else {
             return Answer::NoSuchName;
         };
-        let address = service.spec.as_ref().and_then(|spec| spec.cluster_ip.as_deref());
-        match address {
+        let addresses =
+            service.spec.as_ref().and_then(|spec| spec.cluster_ips.as_deref()).unwrap_or_default();
+        match addresses.first().map(String::as_str) {
             Some("None") => Answer::Addresses(self.endpoints(name, namespace)),
-            Some(address) => Answer::Addresses(address.parse().into_iter().collect()),
+            Some(_) => Answer::Addresses(addresses.iter().filter_map(|it| it.parse().ok()).collect()),
             // ExternalName: nothing that this lab has.
             None => Answer::NoSuchName,
         }
     }
 
     /// Of a headless Service.
-    fn endpoints(&self, service: &str, namespace: &str) -> Vec<Ipv4Addr> {
+    fn endpoints(&self, service: &str, namespace: &str) -> Vec<IpAddr> {
         let slices = self.slices.state();
         let of_service = slices.iter().filter(|slice| {
             slice.namespace().as_deref() == Some(namespace)
                 && slice.labels().get("kubernetes.io/service-name").is_some_and(|name| name == service)
         });
-        let mut addresses: Vec<Ipv4Addr> = of_service
+        let mut addresses: Vec<IpAddr> = of_service
             .flat_map(|slice| slice.endpoints.iter())
             .filter(|endpoint| endpoint.conditions.as_ref().and_then(|c| c.ready).unwrap_or(true))
             .flat_map(|endpoint| endpoint.addresses.iter().filter_map(|address| address.parse().ok()))

@@ -28,6 +28,7 @@ pub type Body = Pin<Box<dyn Future<Output = Result<()>>>>;
 pub struct Scenario {
     name: &'static str,
     limit: Duration,
+    obstacle: fn() -> Option<String>,
     body: fn(PathBuf) -> Body,
 }
 
@@ -46,13 +47,20 @@ impl Scenario {
     /// ```
     #[must_use]
     pub const fn new(name: &'static str, body: fn(PathBuf) -> Body) -> Self {
-        Self { name, limit: LIMIT, body }
+        Self { name, limit: LIMIT, obstacle: || None, body }
     }
 
     /// How long it may take in all.
     #[must_use]
     pub const fn within(mut self, limit: Duration) -> Self {
         self.limit = limit;
+        self
+    }
+
+    /// Where `obstacle` gives a reason, the scenario is ignored with it, in CI as well: for what a kernel may lack.
+    #[must_use]
+    pub const fn unless(mut self, obstacle: fn() -> Option<String>) -> Self {
+        self.obstacle = obstacle;
         self
     }
 }
@@ -89,6 +97,9 @@ pub fn say(what: &str) {
 fn trial(scenario: Scenario, missing: Vec<String>, nocapture: bool) -> Trial {
     Trial::ignorable_test(scenario.name, move || {
         if missing.is_empty() {
+            if let Some(reason) = (scenario.obstacle)() {
+                return Ok(Completion::ignored_with(reason));
+            }
             return outside::run(&scenario, nocapture)
                 .map(|()| Completion::Completed)
                 .map_err(|error| format!("{error:#}").into());

@@ -13,6 +13,7 @@ pub mod capability;
 pub mod control_plane;
 pub mod credentials;
 pub mod dns;
+pub mod families;
 pub mod harness;
 pub mod image;
 pub mod kubectl;

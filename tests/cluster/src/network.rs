@@ -1,15 +1,14 @@
 //! The lab's network: a bridge in the machine room, nodes plugged into it, pods behind their nodes.
 //!
 //! Owner: the scenario makes one [`Network`]; nodes and pods hold their part of it and take it away when they are
-//! dropped. Nothing here knows of Kubernetes. Every address family has its lists and its routes side by side, so a
-//! second family is another entry, not another shape.
+//! dropped. Nothing here knows of Kubernetes. Addresses are lists, one for each family that [`Families`] has.
 //!
-//! A pod has a single address and no neighbour but its node, over a veth of its own: all that it sends goes through
+//! A pod has a single address in each family and no neighbour but its node, over a veth of its own: all that it sends goes through
 //! the node's kernel, where kube-proxy's rules are, also when the answer comes from the very same pod.
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -22,9 +21,14 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::mount::{MountFlags, mount};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use crate::families::{Families, gateway, shared_prefix, whole_prefix};
+
 /// The machine room's bridge, in the network namespace of the scenario.
 #[derive(Clone, Debug)]
-pub struct Network(Arc<Counters>);
+pub struct Network {
+    families: Families,
+    counters: Arc<Counters>,
+}
 
 /// Nothing is called, or addressed, like something that was there before: a client that still has an old address must
 /// not meet a stranger, and who still holds an old namespace must not be in the way of the new one.
@@ -40,35 +44,38 @@ impl Network {
     ///
     /// # Errors
     /// If the kernel or `ip` refuses.
-    pub fn new() -> Result<Self> {
+    pub fn new(families: Families) -> Result<Self> {
         // Named network namespaces are mount points in there: private, so that names cannot clash with others'.
         fs::create_dir_all(NAMESPACES)?;
         mount("lab", NAMESPACES, "tmpfs", MountFlags::empty(), None).context("a tmpfs for names")?;
-        forward(None)?;
+        set_up(None, families, Role::Router)?;
         let mut batch = vec![
             "link set lo up".to_owned(),
-            // Without spanning tree a new port forwards at once.
+            // Without spanning tree a new port forwards at once; without snooping, IPv6 neighbours find each other at once.
             // Otherwise the bridge takes the hardware address of one of its ports, another one with each that comes.
-            format!("link add {BRIDGE} address {} type bridge stp_state 0 forward_delay 0", hardware(0)),
-            format!("addr add {ROOM}/24 dev {BRIDGE}"),
-            format!("link set {BRIDGE} up"),
+            format!(
+                "link add {BRIDGE} address {} type bridge stp_state 0 forward_delay 0 mcast_snooping 0",
+                hardware(0)
+            ),
         ];
-        batch.extend(routes(None));
+        batch.extend(families.room().into_iter().map(|room| shared_address(room, BRIDGE)));
+        batch.push(format!("link set {BRIDGE} up"));
+        batch.extend(routes(families, None));
         ip(None, &batch)?;
         let addresses = std::array::from_fn(|_| AtomicU8::new(2));
-        Ok(Self(Arc::new(Counters { plugs: AtomicU32::new(1), addresses })))
+        Ok(Self { families, counters: Arc::new(Counters { plugs: AtomicU32::new(1), addresses }) })
     }
 
-    /// Plugs a node in: 10.0.0.(10+index), pods in 10.244.index.0/24.
+    /// Plugs a node in, with the addresses that [`Families::node`] says.
     ///
     /// # Errors
     /// If the kernel or `ip` refuses.
     pub fn node(&self, index: u8) -> Result<NodeNetwork> {
         ensure!((1..=NODES).contains(&index), "node {index}: nodes are numbered from 1 to {NODES}");
-        let plug = self.0.plugs.fetch_add(1, Ordering::Relaxed);
+        let plug = self.counters.plugs.fetch_add(1, Ordering::Relaxed);
         let namespace = Namespace::new(&format!("node-{index}-{plug}"))?;
-        forward(Some(namespace.path()))?;
-        let address = node_address(index);
+        set_up(Some(namespace.path()), self.families, Role::Router)?;
+        let addresses = self.families.node(index);
         let port = format!("node{index}.{plug}");
         ip(
             None,
@@ -82,15 +89,14 @@ impl Network {
                 format!("link set {port} master {BRIDGE} up"),
             ],
         )?;
-        let mut batch = vec![
-            "link set lo up".to_owned(),
-            format!("addr add {address}/24 dev eth0"),
-            "link set eth0 up".to_owned(),
-            format!("route add default via {ROOM}"),
-        ];
-        batch.extend(routes(Some(index)));
+        let mut batch = vec!["link set lo up".to_owned()];
+        batch.extend(addresses.iter().map(|address| shared_address(*address, "eth0")));
+        batch.push("link set eth0 up".to_owned());
+        batch.extend(self.families.room().into_iter().map(|room| format!("route add default via {room}")));
+        batch.extend(routes(self.families, Some(index)));
         ip(Some(&namespace.name), &batch)?;
-        Ok(NodeNetwork { index, address, namespace, port, counters: Arc::clone(&self.0) })
+        let (families, counters) = (self.families, Arc::clone(&self.counters));
+        Ok(NodeNetwork { index, families, addresses, namespace, port, counters })
     }
 }
 
@@ -98,7 +104,8 @@ impl Network {
 #[derive(Debug)]
 pub struct NodeNetwork {
     index: u8,
-    address: Ipv4Addr,
+    families: Families,
+    addresses: Vec<IpAddr>,
     namespace: Namespace,
     port: String,
     counters: Arc<Counters>,
@@ -108,13 +115,19 @@ impl NodeNetwork {
     /// The node's own addresses.
     #[must_use]
     pub fn addresses(&self) -> Vec<IpAddr> {
-        vec![self.address.into()]
+        self.addresses.clone()
+    }
+
+    /// The families that it has.
+    #[must_use]
+    pub fn families(&self) -> Families {
+        self.families
     }
 
     /// Where its pods are.
     #[must_use]
     pub fn pod_networks(&self) -> Vec<String> {
-        vec![pod_network(self.index)]
+        self.families.pods_of(self.index)
     }
 
     /// For [`enter`] and `nsenter --net=`.
@@ -141,7 +154,7 @@ impl Drop for NodeNetwork {
 #[derive(Debug)]
 pub struct PodNetwork {
     node: Arc<NodeNetwork>,
-    address: Ipv4Addr,
+    addresses: Vec<IpAddr>,
     namespace: Namespace,
     port: String,
 }
@@ -155,35 +168,37 @@ impl PodNetwork {
         let next = node.counters.addresses.get(usize::from(node.index)).context("a node's number")?;
         let number = next.fetch_add(1, Ordering::Relaxed);
         ensure!((2..255).contains(&number), "the pod addresses of node {} are used up", node.index);
-        let address = Ipv4Addr::new(10, 244, node.index, number);
+        let addresses = node.families.pod(node.index, number);
         let namespace = Namespace::new(&format!("{}-pod-{number}", node.namespace.name))?;
+        set_up(Some(namespace.path()), node.families, Role::Host)?;
         let port = format!("pod{number}");
-        ip(
-            Some(&node.namespace.name),
-            &[
-                format!("link add {port} type veth peer name eth0 netns {}", namespace.name),
-                format!("addr add {GATEWAY}/32 dev {port} scope link"),
-                format!("link set {port} up"),
-                format!("route add {address}/32 dev {port} src {}", node.address),
-            ],
-        )?;
-        ip(
-            Some(&namespace.name),
-            &[
-                "link set lo up".to_owned(),
-                format!("addr add {address}/32 dev eth0"),
-                "link set eth0 up".to_owned(),
-                format!("route add {GATEWAY}/32 dev eth0 scope link"),
-                format!("route add default via {GATEWAY} dev eth0"),
-            ],
-        )?;
-        Ok(Self { node: Arc::clone(node), address, namespace, port })
+        let mut nodes = vec![
+            format!("link add {port} type veth peer name eth0 netns {}", namespace.name),
+            format!("link set {port} up"),
+        ];
+        let mut pods = vec!["link set lo up".to_owned(), "link set eth0 up".to_owned()];
+        for (address, from) in addresses.iter().zip(&node.addresses) {
+            let (gateway, at_once) = (gateway(*address), at_once(*address));
+            let whole = whole_prefix(*address);
+            nodes.extend([
+                format!("addr add {gateway}/{whole} dev {port} scope link{at_once}"),
+                format!("route add {address}/{whole} dev {port} src {from}"),
+            ]);
+            pods.extend([
+                format!("addr add {address}/{whole} dev eth0{at_once}"),
+                format!("route add {gateway}/{whole} dev eth0 scope link"),
+                format!("route add default via {gateway} dev eth0"),
+            ]);
+        }
+        ip(Some(&node.namespace.name), &nodes)?;
+        ip(Some(&namespace.name), &pods)?;
+        Ok(Self { node: Arc::clone(node), addresses, namespace, port })
     }
 
     /// The pod's addresses, the first family first.
     #[must_use]
     pub fn addresses(&self) -> Vec<IpAddr> {
-        vec![self.address.into()]
+        self.addresses.clone()
     }
 
     /// For [`enter`] and `nsenter --net=`.
@@ -249,14 +264,21 @@ impl Drop for Namespace {
 }
 
 /// Routes to the pods of all nodes that there could be, but those of `own`: no node has to be told of another.
-fn routes(own: Option<u8>) -> impl Iterator<Item = String> {
-    (1..=NODES)
-        .filter(move |index| Some(*index) != own)
-        .map(|index| format!("route add {} via {}", pod_network(index), node_address(index)))
+fn routes(families: Families, own: Option<u8>) -> impl Iterator<Item = String> {
+    (1..=NODES).filter(move |index| Some(*index) != own).flat_map(move |index| {
+        let ways = families.pods_of(index).into_iter().zip(families.node(index));
+        ways.map(|(pods, node)| format!("route add {pods} via {node}"))
+    })
 }
 
-fn node_address(index: u8) -> Ipv4Addr {
-    Ipv4Addr::new(10, 0, 0, 10 + index)
+/// In the network that machine room and nodes share.
+fn shared_address(address: IpAddr, device: &str) -> String {
+    format!("addr add {address}/{} dev {device}{}", shared_prefix(address), at_once(address))
+}
+
+/// An IPv6 address may be used a second later, when nobody has objected; here nobody will.
+fn at_once(address: IpAddr) -> &'static str {
+    if address.is_ipv6() { " nodad" } else { "" }
 }
 
 /// Of the node's end of its cable; 0 is the machine room's.
@@ -264,19 +286,27 @@ fn hardware(index: u8) -> String {
     format!("02:00:00:00:00:{index:02x}")
 }
 
-fn pod_network(index: u8) -> String {
-    format!("10.244.{index}.0/24")
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Router,
+    Host,
 }
 
-fn forward(namespace: Option<&Path>) -> Result<()> {
+/// Before there is any address.
+fn set_up(namespace: Option<&Path>, families: Families, role: Role) -> Result<()> {
+    let router = [
+        ("ipv4/ip_forward", "1"),
+        // Answers through a ClusterIP come back another way than the kernel expects them.
+        ("ipv4/conf/all/rp_filter", "0"),
+        ("ipv4/conf/default/rp_filter", "0"),
+        ("ipv6/conf/all/forwarding", "1"),
+    ];
+    // What these are at first is the machine's choice.
+    let host = [("ipv6/conf/all/disable_ipv6", "0"), ("ipv6/conf/default/disable_ipv6", "0")];
+    let settings = host.iter().chain(router.iter().filter(|_| role == Role::Router));
     let set = || -> Result<()> {
-        for (name, value) in [
-            ("ipv4/ip_forward", "1"),
-            // Answers through a ClusterIP come back another way than the kernel expects them.
-            ("ipv4/conf/all/rp_filter", "0"),
-            ("ipv4/conf/default/rp_filter", "0"),
-        ] {
-            fs::write(Path::new("/proc/sys/net").join(name), value).with_context(|| name.to_owned())?;
+        for (name, value) in settings.filter(|(name, _)| families.has_ipv6() || !name.starts_with("ipv6")) {
+            fs::write(Path::new("/proc/sys/net").join(name), value).with_context(|| (*name).to_owned())?;
         }
         Ok(())
     };
@@ -317,9 +347,3 @@ const NAMESPACES: &str = "/run/netns";
 
 /// How many nodes the lab has addresses for.
 const NODES: u8 = 20;
-
-/// What every pod calls its node: no address of the node's own, so nothing can be confused by it being on each veth.
-const GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
-
-/// The machine room's own address: API server and DNS.
-pub const ROOM: Ipv4Addr = crate::control_plane::ADDRESS;

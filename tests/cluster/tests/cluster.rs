@@ -3,7 +3,10 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use serialfleet_cluster::harness::{self, Body, Scenario};
+use serialfleet_cluster::{
+    capability::no_ipv6,
+    harness::{self, Body, Scenario},
+};
 
 #[path = "cluster/admission.rs"]
 mod admission;
@@ -11,24 +14,40 @@ mod admission;
 mod apply_to_bytes;
 #[path = "cluster/control_plane.rs"]
 mod control_plane;
+#[path = "cluster/drift.rs"]
+mod drift;
 #[path = "cluster/failures.rs"]
 mod failures;
+#[path = "cluster/families.rs"]
+mod families;
+#[path = "cluster/foreign.rs"]
+mod foreign;
 #[path = "cluster/lab.rs"]
 mod lab;
 #[path = "cluster/moves.rs"]
 mod moves;
+#[path = "cluster/namespaces.rs"]
+mod namespaces;
+#[path = "cluster/objects.rs"]
+mod objects;
+#[path = "cluster/outage.rs"]
+mod outage;
 #[path = "cluster/pods.rs"]
 mod pods;
 #[path = "cluster/recording.rs"]
 mod recording;
 #[path = "cluster/removal.rs"]
 mod removal;
+#[path = "cluster/rest.rs"]
+mod rest;
 #[path = "cluster/restarts.rs"]
 mod restarts;
 #[path = "cluster/settle.rs"]
 mod settle;
 #[path = "cluster/state.rs"]
 mod state;
+#[path = "cluster/strategies.rs"]
+mod strategies;
 #[path = "cluster/traffic.rs"]
 mod traffic;
 #[path = "cluster/verdicts.rs"]
@@ -55,6 +74,25 @@ const SCENARIOS: &[Scenario] = &[
     scenario("a_bridge_writes_its_own_report_only", |at| {
         Box::pin(admission::a_bridge_writes_its_own_report_only(at))
     }),
+    scenario("rest_comes_in_every_state", |at| Box::pin(rest::under_dynamic_apply(at))),
+    scenario("rest_comes_in_every_state_under_server_side_apply", |at| {
+        Box::pin(rest::under_server_side_apply(at))
+    }),
+    scenario("drift_is_repaired_or_told", |at| Box::pin(drift::under_dynamic_apply(at))),
+    scenario("drift_is_repaired_or_told_under_server_side_apply", |at| {
+        Box::pin(drift::under_server_side_apply(at))
+    }),
+    scenario("strategies_may_be_changed", |at| Box::pin(strategies::may_be_changed(at))),
+    scenario("foreign_objects_stay_as_they_are", |at| Box::pin(foreign::under_dynamic_apply(at))),
+    scenario("foreign_objects_stay_as_they_are_under_server_side_apply", |at| {
+        Box::pin(foreign::under_server_side_apply(at))
+    }),
+    scenario("namespaces_are_asked_for_and_followed", |at| {
+        Box::pin(namespaces::are_asked_for_and_followed(at))
+    }),
+    scenario("an_outage_of_all_hook_servers_loses_nothing", |at| Box::pin(outage::of_all_hook_servers(at))),
+    scenario("both_address_families_are_served", |at| Box::pin(families::both(at))).unless(no_ipv6),
+    scenario("ipv6_alone_is_served", |at| Box::pin(families::ipv6_alone(at))).unless(no_ipv6),
     scenario("removal_leaves_nothing", |at| Box::pin(removal::leaves_nothing(at))).within(LONG),
 ];
 

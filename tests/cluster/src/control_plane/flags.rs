@@ -6,8 +6,9 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{ADDRESS, ControlPlane, Options, PORT};
+use super::{ControlPlane, Options, PORT};
 use crate::credentials::User;
+use crate::families::Families;
 
 /// Where etcd serves the API server.
 pub(super) const ETCD: &str = "127.0.0.1:2379";
@@ -16,16 +17,18 @@ pub(super) const ETCD: &str = "127.0.0.1:2379";
 pub(super) const AUDIT_POLICY: &str = "audit-policy.json";
 
 /// What the API server's certificate is for: the machine room, itself, the Service's first address and its names.
-pub(super) const SERVER_NAMES: [&str; 8] = [
-    "10.0.0.1",
-    "127.0.0.1",
-    "10.96.0.1",
-    "localhost",
-    "kubernetes",
-    "kubernetes.default",
-    "kubernetes.default.svc",
-    "kubernetes.default.svc.cluster.local",
-];
+pub(super) fn server_names(families: Families) -> Vec<String> {
+    let addresses = families.room().into_iter().chain(families.api_service());
+    let names = [
+        "127.0.0.1",
+        "localhost",
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+    ];
+    addresses.map(|address| address.to_string()).chain(names.map(str::to_owned)).collect()
+}
 
 pub(super) fn etcd(directory: &Path) -> Vec<String> {
     let (client, peer) = (format!("http://{ETCD}"), "http://127.0.0.1:2380");
@@ -48,8 +51,8 @@ pub(super) fn api_server(lab: &ControlPlane) -> Vec<String> {
     vec![
         flag("etcd-servers", format!("http://{ETCD}")),
         flag("secure-port", PORT),
-        "--bind-address=0.0.0.0".to_owned(),
-        flag("advertise-address", ADDRESS),
+        flag("bind-address", lab.options.families.any()),
+        flag("advertise-address", lab.options.families.first_room()),
         flag("tls-cert-file", lab.credentials.certificate_file().display()),
         flag("tls-private-key-file", lab.credentials.key_file().display()),
         flag("client-ca-file", lab.credentials.authority_file().display()),
@@ -57,7 +60,7 @@ pub(super) fn api_server(lab: &ControlPlane) -> Vec<String> {
         "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
         flag("service-account-key-file", lab.credentials.checking_key_file().display()),
         flag("service-account-signing-key-file", lab.credentials.signing_key_file().display()),
-        flag("service-cluster-ip-range", SERVICES),
+        flag("service-cluster-ip-range", lab.options.families.services()),
         "--authorization-mode=Node,RBAC".to_owned(),
         "--enable-admission-plugins=NodeRestriction".to_owned(),
         flag("default-not-ready-toleration-seconds", toleration),
@@ -78,8 +81,8 @@ pub(super) fn controller_manager(lab: &ControlPlane) -> Vec<String> {
         "--use-service-account-credentials=true".to_owned(),
         flag("service-account-private-key-file", lab.credentials.signing_key_file().display()),
         flag("root-ca-file", lab.credentials.authority_file().display()),
-        flag("cluster-cidr", PODS),
-        flag("service-cluster-ip-range", SERVICES),
+        flag("cluster-cidr", lab.options.families.pods()),
+        flag("service-cluster-ip-range", lab.options.families.services()),
         flag("node-monitor-grace-period", format!("{}s", lab.options.node_monitor_grace_period.as_secs())),
         "--node-monitor-period=1s".to_owned(),
         // At its own 20 a second it makes the controllers' service accounts for four seconds.
@@ -124,7 +127,3 @@ fn as_user(lab: &ControlPlane, user: &User) -> Vec<String> {
 fn flag(name: &str, value: impl std::fmt::Display) -> String {
     format!("--{name}={value}")
 }
-
-/// The nodes take their parts of it.
-const PODS: &str = "10.244.0.0/16";
-const SERVICES: &str = "10.96.0.0/16";

@@ -21,7 +21,7 @@ pub(super) fn start(machine: &Machine, kubeconfig: &Path) -> Result<Process> {
         "kind": "KubeProxyConfiguration",
         "mode": "nftables",
         "hostnameOverride": machine.name,
-        "clusterCIDR": "10.244.0.0/16",
+        "clusterCIDR": machine.network.families().pods(),
         "nodeIPOverride": addresses,
         "bindAddress": addresses.first(),
         "clientConnection": {"kubeconfig": kubeconfig},

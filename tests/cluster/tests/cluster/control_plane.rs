@@ -9,9 +9,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
-use serialfleet_cluster::control_plane::{ADDRESS, ControlPlane};
+use serialfleet_cluster::control_plane::ControlPlane;
 use serialfleet_cluster::credentials::User;
 use serialfleet_cluster::dns::Dns;
+use serialfleet_cluster::families::Families;
 use serialfleet_cluster::harness::say;
 use serialfleet_cluster::wait;
 use tokio::process::Command;
@@ -64,14 +65,15 @@ pub(crate) async fn names_of_services_resolve(directory: PathBuf) -> Result<()> 
     raise_address().await?;
     let control_plane = ControlPlane::start(&directory).await?;
     let client = control_plane.client(&User::Admin)?;
-    let dns = Dns::start(client.clone(), (ADDRESS, 53).into()).await?;
+    let address = Families::default().first_room();
+    let dns = Dns::start(client.clone(), (address, 53).into()).await?;
     say("started");
 
     let resolver = directory.join("resolv.conf");
     fs::write(
         &resolver,
         format!(
-            "nameserver {ADDRESS}\nsearch default.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5\n"
+            "nameserver {address}\nsearch default.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5\n"
         ),
     )?;
     // As a pod gets it; this mount namespace is the scenario's own.
@@ -112,7 +114,7 @@ async fn resolve(name: &str) -> Result<Vec<Ipv4Addr>> {
 
 /// No nodes here, so no network: the machine room's address alone.
 async fn raise_address() -> Result<()> {
-    let address = format!("{ADDRESS}/32");
+    let address = format!("{}/32", Families::default().first_room());
     let added = Command::new("ip").args(["address", "add", &address, "dev", "lo"]).status().await?;
     ensure!(added.success(), "ip address add: {added}");
     Ok(())

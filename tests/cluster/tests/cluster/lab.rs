@@ -22,10 +22,11 @@ use serialfleet_cluster::{
     control_plane::{ControlPlane, Options},
     credentials::User,
     dns::Dns,
+    families::Families,
     harness::say,
     image::{Image, Images},
     kubectl::Kubectl,
-    network::{Network, ROOM},
+    network::Network,
     node::{Client as NodeClient, Node, NodeOptions},
     wait,
 };
@@ -85,11 +86,12 @@ impl Lab {
 
     /// The cluster alone.
     pub(crate) async fn empty(directory: &Path, nodes: u8, options: Options) -> Result<Self> {
-        let network = Network::new()?;
+        let families = options.families;
+        let network = Network::new(families)?;
         let control_plane = ControlPlane::start_with(directory, options).await?;
         let client = control_plane.client(&User::Admin)?;
-        let dns = Dns::start(client.clone(), SocketAddr::new(ROOM.into(), 53)).await?;
-        resolve_as_pods_do(directory).await?;
+        let dns = Dns::start(client.clone(), SocketAddr::new(families.first_room(), 53)).await?;
+        resolve_as_pods_do(directory, families).await?;
         let mut booted = Vec::new();
         for index in 1..=nodes {
             let options = NodeOptions { images: images(), ..NodeOptions::default() };
@@ -138,6 +140,15 @@ impl Lab {
 
     pub(crate) fn kubectl(&self) -> Kubectl {
         self.control_plane.kubectl()
+    }
+
+    /// Metacontroller with another strategy: its pod is replaced.
+    pub(crate) async fn switch(&self, strategy: Strategy) -> Result<()> {
+        self.install_metacontroller(strategy).await?;
+        let status =
+            ["-n", "metacontroller", "rollout", "status", "statefulset/metacontroller", "--timeout=60s"];
+        self.kubectl().run(&status).await?.success()?;
+        Ok(())
     }
 
     pub(crate) fn audit(&self) -> Audit {
@@ -252,9 +263,10 @@ fn images() -> Images {
 }
 
 /// This mount namespace is the scenario's own.
-async fn resolve_as_pods_do(directory: &Path) -> Result<()> {
+async fn resolve_as_pods_do(directory: &Path, families: Families) -> Result<()> {
     let file = directory.join("resolv.conf");
-    let text = format!("nameserver {ROOM}\nsearch svc.cluster.local cluster.local\noptions ndots:5\n");
+    let room = families.first_room();
+    let text = format!("nameserver {room}\nsearch svc.cluster.local cluster.local\noptions ndots:5\n");
     tokio::fs::write(&file, text).await?;
     let mount =
         tokio::process::Command::new("mount").arg("--bind").arg(&file).arg("/etc/resolv.conf").status();

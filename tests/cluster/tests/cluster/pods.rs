@@ -11,6 +11,7 @@ use kube::{Api, Client};
 use serialfleet_cluster::capability;
 use serialfleet_cluster::control_plane::{ControlPlane, Options};
 use serialfleet_cluster::credentials::User;
+use serialfleet_cluster::families::Families;
 use serialfleet_cluster::harness::say;
 use serialfleet_cluster::image::{Image, Images};
 use serialfleet_cluster::kubectl::Kubectl;
@@ -209,7 +210,7 @@ struct Ground {
 
 impl Ground {
     async fn new(directory: &std::path::Path, nodes: u8) -> Result<Self> {
-        let network = Network::new()?;
+        let network = Network::new(Families::default())?;
         let control_plane = ControlPlane::start_with(directory, Options::default()).await?;
         say("the control plane is up");
         let client = control_plane.client(&User::Admin)?;

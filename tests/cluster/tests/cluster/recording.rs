@@ -27,7 +27,7 @@ use hyper_util::{
 use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 use kube::{Api, api::ListParams};
 use serde_json::{Value, json};
-use serialfleet_cluster::{control_plane::Options, harness::say, network::ROOM};
+use serialfleet_cluster::{control_plane::Options, families::Families, harness::say};
 use tokio::{net::TcpListener, task::JoinSet};
 
 use super::{
@@ -183,7 +183,7 @@ impl Recorder {
     async fn start(to: SocketAddr) -> Result<Self> {
         let calls = Arc::default();
         let client = Client::builder(TokioExecutor::new()).build_http();
-        let listener = TcpListener::bind((ROOM, 0)).await?;
+        let listener = TcpListener::bind((Families::default().first_room(), 0)).await?;
         let address = listener.local_addr()?;
         let way = Way { to, client, calls: Arc::clone(&calls) };
         let mut server = JoinSet::new();

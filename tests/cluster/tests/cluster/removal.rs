@@ -7,6 +7,7 @@ use serialfleet_cluster::{harness::say, wait};
 
 use super::{
     apply_to_bytes::{FLEET, zigbee},
+    foreign::in_the_way_of_barn,
     lab::{HOME, Lab, PATIENCE, SYSTEM, Strategy, shipped, since},
 };
 
@@ -17,14 +18,16 @@ pub(crate) async fn leaves_nothing(directory: PathBuf) -> Result<()> {
     let lab = Lab::start(&directory, 2, Strategy::DynamicApply).await?;
     let _stick = lab.node(2).host().plug(zigbee())?;
 
-    // The fleet.
+    // The fleet, and another one that has nothing, as all its names are taken.
     fleet_serves(&lab).await?;
+    let theirs = in_the_way_of_barn(&lab).await?;
     let start = Instant::now();
-    lab.kubectl().run(&["delete", "serialfleet", "home"]).await?.success()?;
+    lab.kubectl().run(&["delete", "serialfleet", "home", "barn"]).await?.success()?;
     say(&format!("kubectl delete returned after {} ms", since(start)));
     nothing_is_left_of_the_fleet(&lab).await?;
     let nodes = lab.kubectl().run(&["get", "serialnodes", "-o", "name"]).await?.success()?;
     ensure!(nodes.is_empty(), "reports are left: {nodes}");
+    theirs.holds(&lab, "the deletion of a fleet of these names").await?;
     say(&format!("fleet deleted: nothing left after {} ms", since(start)));
 
     // Everything at once, while a fleet lives.

@@ -2,6 +2,7 @@
 //!
 //! Owner: the container's task, before each start.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{Container, PodSpec};
@@ -11,7 +12,6 @@ use super::super::launcher::{Mount, Plan};
 use super::super::privileges::privileges;
 use super::super::view::PodView;
 use super::Job;
-use crate::network::ROOM;
 
 /// Why a container cannot be started, as the pod's status says it.
 pub(super) struct Refusal {
@@ -38,6 +38,7 @@ impl Job {
         let subject =
             Subject { client: &self.machine.client, pod: &self.pod, view: &view, host_addresses: &addresses };
         let (host, port) = &self.machine.api_service;
+        let room = self.machine.network.families().first_room();
         let environment =
             variables(&subject, &self.container, (host.as_str(), port.as_str())).await.map_err(refuse)?;
         let spec = self.pod.spec.as_ref().ok_or_else(|| refuse(anyhow::anyhow!("a pod without a spec")))?;
@@ -63,7 +64,7 @@ impl Job {
             root: self.root(),
             read_only_root: context.and_then(|context| context.read_only_root_filesystem) == Some(true),
             mounts,
-            files: files(spec, &view, &hostname(spec, &view, &self.machine.name)),
+            files: files(spec, &view, &hostname(spec, &view, &self.machine.name), room),
             working_directory: self.container.working_dir.clone().unwrap_or_else(|| "/".to_owned()).into(),
             command: command(&self.container, image.command(), &environment),
             environment,
@@ -95,8 +96,8 @@ fn hostname(spec: &PodSpec, view: &PodView, node: &str) -> String {
     if spec.host_network == Some(true) { node.to_owned() } else { own() }
 }
 
-/// Small files of `/etc` that an image has, or that a kubelet puts there.
-fn files(spec: &PodSpec, view: &PodView, hostname: &str) -> Vec<(PathBuf, String)> {
+/// Small files of `/etc` that an image has, or that a kubelet puts there. `room` answers for names.
+fn files(spec: &PodSpec, view: &PodView, hostname: &str, room: IpAddr) -> Vec<(PathBuf, String)> {
     let mut hosts = "127.0.0.1 localhost\n::1 localhost\n".to_owned();
     let own = view.addresses.iter().map(|address| format!("{address} {hostname}\n"));
     let aliases = spec.host_aliases.iter().flatten();
@@ -104,7 +105,7 @@ fn files(spec: &PodSpec, view: &PodView, hostname: &str) -> Vec<(PathBuf, String
         .map(|alias| format!("{} {}\n", alias.ip, alias.hostnames.as_deref().unwrap_or_default().join(" ")));
     hosts.extend(own.chain(aliases));
     let resolver = format!(
-        "nameserver {ROOM}\nsearch {}.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5\n",
+        "nameserver {room}\nsearch {}.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5\n",
         view.namespace
     );
     let file = |name: &str, text: String| (Path::new("/etc").join(name), text);
