@@ -53,6 +53,8 @@ mod traffic;
 #[path = "cluster/verdicts.rs"]
 mod verdicts;
 
+use lab::Strategy;
+
 const SCENARIOS: &[Scenario] = &[
     // The lab's own ground first: without it no other scenario means anything.
     scenario("control_plane_comes_up", |at| Box::pin(control_plane::comes_up(at))),
@@ -61,9 +63,11 @@ const SCENARIOS: &[Scenario] = &[
     scenario("sticks_reach_running_pods", |at| Box::pin(pods::see_sticks(at))),
     scenario("nodes_fall_silent_and_lose_power", |at| Box::pin(pods::on_a_node_without_power(at))),
     scenario("verdicts_are_the_api_servers_own", |at| Box::pin(verdicts::are_the_api_servers_own(at))),
-    scenario("from_kubectl_apply_to_bytes", |at| Box::pin(apply_to_bytes::dynamic_apply(at))),
+    scenario("from_kubectl_apply_to_bytes", |at| {
+        Box::pin(apply_to_bytes::apply_to_bytes(at, Strategy::DynamicApply))
+    }),
     scenario("from_kubectl_apply_to_bytes_by_server_side_apply", |at| {
-        Box::pin(apply_to_bytes::server_side_apply(at))
+        Box::pin(apply_to_bytes::apply_to_bytes(at, Strategy::ServerSideApply))
     }),
     scenario("a_stick_moves_between_nodes_under_traffic", |at| {
         Box::pin(moves::between_nodes_under_traffic(at))
@@ -74,18 +78,24 @@ const SCENARIOS: &[Scenario] = &[
     scenario("a_bridge_writes_its_own_report_only", |at| {
         Box::pin(admission::a_bridge_writes_its_own_report_only(at))
     }),
-    scenario("rest_comes_in_every_state", |at| Box::pin(rest::under_dynamic_apply(at))),
-    scenario("rest_comes_in_every_state_under_server_side_apply", |at| {
-        Box::pin(rest::under_server_side_apply(at))
+    scenario("rest_comes_in_every_state", |at| {
+        Box::pin(rest::comes_in_every_state(at, Strategy::DynamicApply))
     }),
-    scenario("drift_is_repaired_or_told", |at| Box::pin(drift::under_dynamic_apply(at))),
+    scenario("rest_comes_in_every_state_under_server_side_apply", |at| {
+        Box::pin(rest::comes_in_every_state(at, Strategy::ServerSideApply))
+    }),
+    scenario("drift_is_repaired_or_told", |at| {
+        Box::pin(drift::is_repaired_or_told(at, Strategy::DynamicApply))
+    }),
     scenario("drift_is_repaired_or_told_under_server_side_apply", |at| {
-        Box::pin(drift::under_server_side_apply(at))
+        Box::pin(drift::is_repaired_or_told(at, Strategy::ServerSideApply))
     }),
     scenario("strategies_may_be_changed", |at| Box::pin(strategies::may_be_changed(at))),
-    scenario("foreign_objects_stay_as_they_are", |at| Box::pin(foreign::under_dynamic_apply(at))),
+    scenario("foreign_objects_stay_as_they_are", |at| {
+        Box::pin(foreign::stay_as_they_are(at, Strategy::DynamicApply))
+    }),
     scenario("foreign_objects_stay_as_they_are_under_server_side_apply", |at| {
-        Box::pin(foreign::under_server_side_apply(at))
+        Box::pin(foreign::stay_as_they_are(at, Strategy::ServerSideApply))
     }),
     scenario("namespaces_are_asked_for_and_followed", |at| {
         Box::pin(namespaces::are_asked_for_and_followed(at))

@@ -33,15 +33,7 @@ pub(crate) fn zigbee() -> StickSpec {
     StickSpec::new(Scene::Cp210x).mode(Mode::Echo)
 }
 
-pub(crate) async fn dynamic_apply(directory: PathBuf) -> Result<()> {
-    apply_to_bytes(directory, Strategy::DynamicApply).await
-}
-
-pub(crate) async fn server_side_apply(directory: PathBuf) -> Result<()> {
-    apply_to_bytes(directory, Strategy::ServerSideApply).await
-}
-
-async fn apply_to_bytes(directory: PathBuf, strategy: Strategy) -> Result<()> {
+pub(crate) async fn apply_to_bytes(directory: PathBuf, strategy: Strategy) -> Result<()> {
     let lab = Lab::start(&directory, 3, strategy).await?;
     say("installed");
     let stick = lab.node(2).host().plug(zigbee())?;

@@ -16,15 +16,7 @@ use super::{
     settle::settle,
 };
 
-pub(crate) async fn under_dynamic_apply(directory: PathBuf) -> Result<()> {
-    is_repaired_or_told(directory, Strategy::DynamicApply).await
-}
-
-pub(crate) async fn under_server_side_apply(directory: PathBuf) -> Result<()> {
-    is_repaired_or_told(directory, Strategy::ServerSideApply).await
-}
-
-async fn is_repaired_or_told(directory: PathBuf, strategy: Strategy) -> Result<()> {
+pub(crate) async fn is_repaired_or_told(directory: PathBuf, strategy: Strategy) -> Result<()> {
     let lab = Lab::start(&directory, 2, strategy).await?;
     let _stick = lab.node(2).host().plug(zigbee())?;
     lab.kubectl().apply(FLEET).await?;

@@ -98,15 +98,7 @@ spec:
   - {name: lamp, match: {usb: '1234:0002'}}
 ";
 
-pub(crate) async fn under_dynamic_apply(directory: PathBuf) -> Result<()> {
-    stay_as_they_are(directory, Strategy::DynamicApply).await
-}
-
-pub(crate) async fn under_server_side_apply(directory: PathBuf) -> Result<()> {
-    stay_as_they_are(directory, Strategy::ServerSideApply).await
-}
-
-async fn stay_as_they_are(directory: PathBuf, strategy: Strategy) -> Result<()> {
+pub(crate) async fn stay_as_they_are(directory: PathBuf, strategy: Strategy) -> Result<()> {
     let lab = Lab::start(&directory, 2, strategy).await?;
     let host = lab.node(2).host();
     let _sticks = [

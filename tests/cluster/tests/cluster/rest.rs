@@ -28,15 +28,7 @@ spec:
   - {name: absent, match: {usb: '1234:0001'}}
 ";
 
-pub(crate) async fn under_dynamic_apply(directory: PathBuf) -> Result<()> {
-    comes_in_every_state(directory, Strategy::DynamicApply).await
-}
-
-pub(crate) async fn under_server_side_apply(directory: PathBuf) -> Result<()> {
-    comes_in_every_state(directory, Strategy::ServerSideApply).await
-}
-
-async fn comes_in_every_state(directory: PathBuf, strategy: Strategy) -> Result<()> {
+pub(crate) async fn comes_in_every_state(directory: PathBuf, strategy: Strategy) -> Result<()> {
     let lab = Lab::start(&directory, 3, strategy).await?;
     let plug = |node: usize, spec: StickSpec| lab.node(node).host().plug(spec);
     let _first = plug(2, zigbee())?;
