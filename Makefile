@@ -15,7 +15,7 @@ TEST = $(CARGO) test --locked --workspace --features serialfleet-api/crd
 AS_ROOT = $(if $(filter-out 0,$(shell id -u)),sudo)
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test test-cluster control-plane lint bench bench-hook crds deps cluster-deps
+.PHONY: help demo test test-cluster control-plane lint bench bench-hook soak crds deps cluster-deps
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 8
@@ -79,6 +79,10 @@ bench-hook: deps ## The hook server beside plain Go and Python hooks: tests/benc
 	$(CARGO) build --locked --release -p serialfleet-bench-hook
 	tests/bench-hook/peers/build '$(abspath $(TARGET_DIR))/bench-hook'
 	$(TARGET_DIR)/release/serialfleet-bench-hook
+
+soak: deps ## An hour of random clients, plugs and edits against one bridge; ARGS='--minutes 5'
+	$(CARGO) build --locked --release -p serialfleet-bridge -p serialfleet-soak
+	$(TARGET_DIR)/release/serialfleet-soak $(ARGS)
 
 crds: ## Write metacontroller/manifests/crds.yaml anew, from the types
 	$(CARGO) run --locked -q -p serialfleet-api --features crd --bin crdgen > metacontroller/manifests/crds.yaml.new
