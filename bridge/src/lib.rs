@@ -11,6 +11,7 @@
 //! -> [`opener`], [`tty`] -> [`port`] -> [`report`].
 
 pub mod admin;
+pub mod alarm;
 pub mod args;
 pub mod closer;
 pub mod cluster;
