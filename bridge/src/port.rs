@@ -8,6 +8,7 @@
 mod arrivals;
 mod client;
 mod device;
+mod line_thread;
 mod link;
 mod listener;
 
@@ -35,6 +36,7 @@ use self::{
 };
 pub use self::{
     client::EndReason,
+    line_thread::{Full, LineThread, ORDERS, Order, Report},
     link::{ClientView, Command, Link, Phase, PortSettings},
 };
 use crate::metrics::PortMetrics;

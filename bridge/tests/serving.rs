@@ -11,6 +11,7 @@ mod serving {
     mod edits;
     mod faults;
     mod in_a_cluster;
+    mod line;
     mod rig;
     mod unplug;
 }

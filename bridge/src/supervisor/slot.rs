@@ -330,8 +330,6 @@ fn unsupported(device: &ResolvedDevice) -> Option<Failure> {
         "clients.policy: Share"
     } else if device.frame_gap_milliseconds > 0 {
         "frameGapMilliseconds"
-    } else if device.line.rs485.is_some() {
-        "line.rs485"
     } else if device.tls.is_some() {
         "tls"
     } else {

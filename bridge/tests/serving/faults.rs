@@ -93,7 +93,6 @@ fn what_this_version_cannot_do_is_failed_and_never_opened() {
         ("protocol: Rfc2217", "Rfc2217"),
         ("clients: {policy: Share}", "Share"),
         ("frameGapMilliseconds: 5", "frameGap"),
-        ("line: {rs485: {}}", "rs485"),
         ("tls: {mode: Server}", "tls"),
     ] {
         let host = Host::new().unwrap();
