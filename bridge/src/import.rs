@@ -1,6 +1,6 @@
 //! `serialfleet-bridge import`: what ser2net was told, as a SerialFleet.
 //!
-//! Owner: the command line ([`command`], which alone touches files and sysfs). [`import`] is a function of texts and
+//! Owner: the command line ([`crate::import_command`], which alone touches files and sysfs). [`import`] is a function of texts and
 //! of what is plugged in. It opens no tty, and it never guesses: what cannot be said with certainty stands in the
 //! output as a comment, so that applying it never serves another stick than ser2net did.
 //!
@@ -12,7 +12,6 @@
 //! | `place` | from a path below `/dev` to a `match` |
 //! | `fleet`, `print` | the fleet as a whole, and as text |
 
-pub mod command;
 mod conf;
 mod connections;
 mod entry;

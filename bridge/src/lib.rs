@@ -22,6 +22,7 @@ pub mod discovery;
 pub mod fleet_source;
 pub mod holder;
 pub mod import;
+pub mod import_command;
 pub mod matching;
 pub mod metrics;
 pub mod opener;

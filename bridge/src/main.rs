@@ -9,7 +9,7 @@ use clap::Parser;
 use serialfleet_bridge::{
     args::{Cli, Command, ImportArgs},
     discover::discover,
-    import::command::import,
+    import_command::import,
     ports_command::ports,
     run::{Failure, run},
 };

@@ -11,11 +11,11 @@ use std::{
     path::Path,
 };
 
-use super::{ImportError, Imported, MAX_TEXT, Machine, Source};
 use crate::{
     args::ImportArgs,
     discover::node,
     discovery::sysfs::{self, Scan},
+    import::{self, ImportError, Imported, MAX_TEXT, Machine, Source},
     run::Failure,
 };
 
@@ -44,7 +44,7 @@ pub fn import(args: &ImportArgs) -> Result<Imported, Failure> {
         }
     }
     let mut include = |pattern: &str| included(pattern).map_err(|error| error.to_string());
-    match super::import(&sources, name, &machine(args), &mut include) {
+    match import::import(&sources, name, &machine(args), &mut include) {
         Ok(mut imported) => {
             imported.remarks.splice(0..0, unread);
             Ok(imported)
