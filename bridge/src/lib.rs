@@ -20,6 +20,7 @@ pub mod discovery;
 pub mod fleet_source;
 pub mod holder;
 pub mod matching;
+pub mod memory;
 pub mod metrics;
 pub mod opener;
 pub mod port;

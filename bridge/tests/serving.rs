@@ -10,7 +10,10 @@ mod serving {
     mod clients;
     mod edits;
     mod faults;
+    mod frames;
     mod in_a_cluster;
+    mod limits;
     mod rig;
+    mod share;
     mod unplug;
 }

@@ -20,65 +20,12 @@ use tokio::{
     time::Instant,
 };
 
+use super::{EndReason, TURN, ledger::Account};
+
 /// Most bytes that wait for one client.
-pub(super) const OUTBOX: usize = 64 * 1024;
+const OUTBOX: usize = 64 * 1024;
 /// How long a client that sent FIN is kept without bytes to it.
 const HALF_CLOSED: Duration = Duration::from_secs(5);
-
-/// Why a client was ended; also the metric's label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EndReason {
-    /// It closed its side and nothing was left to send.
-    PeerClosed,
-    /// Its connection broke: reset, or dead for longer than `userTimeoutSeconds`.
-    PeerLost,
-    /// A newcomer took over.
-    TakenOver,
-    /// The policy is Refuse and the port was taken.
-    Refused,
-    /// It connected and closed without a byte while the port was taken: a health check.
-    Probe,
-    /// It is outside `allowFrom`.
-    NotAllowed,
-    /// Too many newcomers were waiting.
-    TooMany,
-    /// Its queue was full.
-    SlowReader,
-    /// No byte either way for `idleTimeoutSeconds`.
-    Idle,
-    /// The device did not come back within `holdSeconds`.
-    HoldExpired,
-    /// Another device answers to the name now.
-    DeviceChanged,
-    /// The device is served by another node.
-    Moved,
-    /// An edit changed the address, or took the device away.
-    Reconfigured,
-    /// The bridge stops.
-    Shutdown,
-}
-
-impl EndReason {
-    /// The word used in logs and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::PeerClosed => "PeerClosed",
-            Self::PeerLost => "PeerLost",
-            Self::TakenOver => "TakenOver",
-            Self::Refused => "Refused",
-            Self::Probe => "Probe",
-            Self::NotAllowed => "NotAllowed",
-            Self::TooMany => "TooMany",
-            Self::SlowReader => "SlowReader",
-            Self::Idle => "Idle",
-            Self::HoldExpired => "HoldExpired",
-            Self::DeviceChanged => "DeviceChanged",
-            Self::Moved => "Moved",
-            Self::Reconfigured => "Reconfigured",
-            Self::Shutdown => "Shutdown",
-        }
-    }
-}
 
 /// What a client's socket had to say.
 pub(super) enum Received {
@@ -89,9 +36,12 @@ pub(super) enum Received {
 
 pub(super) struct Client {
     stream: TcpStream,
+    /// No other client of the port ever has the same.
+    pub(super) id: u64,
     pub(super) peer: SocketAddr,
     pub(super) since: SystemTime,
     outbox: VecDeque<u8>,
+    account: Account,
     /// FIN arrived.
     half_closed: bool,
     /// The socket does not take bytes although it may not be given up for that: its user timeout is off.
@@ -104,12 +54,14 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(stream: TcpStream, peer: SocketAddr, keepalive: Keepalive) -> Self {
+    pub(super) fn new(id: u64, stream: TcpStream, peer: SocketAddr, keepalive: Keepalive) -> Self {
         let client = Self {
             stream,
+            id,
             peer: SocketAddr::new(canonical(peer.ip()), peer.port()),
             since: SystemTime::now(),
             outbox: VecDeque::new(),
+            account: Account::default(),
             half_closed: false,
             patient: false,
             last_activity: Instant::now(),
@@ -139,6 +91,11 @@ impl Client {
     /// Whether bytes wait for it.
     pub(super) fn owed(&self) -> usize {
         self.outbox.len()
+    }
+
+    /// Whether all queues together are too large, and this one is the largest.
+    pub(super) fn is_overdrawn(&self) -> bool {
+        self.account.is_overdrawn()
     }
 
     pub(super) fn is_half_closed(&self) -> bool {
@@ -205,6 +162,7 @@ impl Client {
             return Err(EndReason::SlowReader);
         }
         self.outbox.extend(bytes);
+        self.account.set(self.outbox.len(), cx);
         Ok(())
     }
 
@@ -213,7 +171,10 @@ impl Client {
         while !self.outbox.is_empty() {
             let (front, _) = self.outbox.as_slices();
             match ready!(Pin::new(&mut self.stream).poll_write(cx, front)) {
-                Ok(written) => drop(self.outbox.drain(..written)),
+                Ok(written) => {
+                    self.outbox.drain(..written);
+                    self.account.set(self.outbox.len(), cx);
+                }
                 Err(_) => return Poll::Ready(Err(EndReason::PeerLost)),
             }
             self.touch();
@@ -269,8 +230,9 @@ impl Client {
                 return Poll::Ready(());
             }
         }
-        while let Poll::Ready(read) = self.poll_read(cx, buffer) {
-            if !matches!(read, Ok(Received::Bytes(_))) {
+        // The rest is read after the next look for acknowledgements.
+        for _ in 0..TURN {
+            if !matches!(self.poll_read(cx, buffer), Poll::Ready(Ok(Received::Bytes(_)))) {
                 break;
             }
         }

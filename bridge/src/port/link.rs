@@ -8,10 +8,10 @@ use std::{
 
 use ipnet::IpNet;
 use serialfleet_api::{
-    fleet::{ClientPolicy, SlowReader},
+    fleet::{ClientPolicy, SlowReader, Writers},
     resolve::Keepalive,
 };
-use tokio::time::Instant;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::EndReason;
 use crate::tty::Tty;
@@ -23,6 +23,10 @@ pub struct PortSettings {
     pub listen: Vec<SocketAddr>,
     /// What happens when a second client connects.
     pub policy: ClientPolicy,
+    /// For `Share`: how many at once.
+    pub max: usize,
+    /// Whose bytes reach the device. Counts with every policy: who must not write, must not write alone either.
+    pub writers: Writers,
     /// What happens to a client that does not read.
     pub slow_reader: SlowReader,
     /// Time without a byte either way that ends a client.
@@ -33,6 +37,8 @@ pub struct PortSettings {
     pub hold: Duration,
     /// When a silent client is taken for dead.
     pub keepalive: Keepalive,
+    /// Silence of the device after which what it sent is delivered; zero: at once.
+    pub frame_gap: Duration,
 }
 
 /// What the supervisor tells a port.
@@ -48,6 +54,9 @@ pub enum Command {
     Detach(Option<EndReason>),
     /// Give held clients up.
     EndHold(EndReason),
+    /// Stop listening and let everybody go: the addresses are about to change hands. Dropped when done; settings
+    /// follow.
+    Release(oneshot::Sender<()>),
     /// New settings.
     Settings(PortSettings),
     /// Stop listening, deliver what was read from the device until then, end.
@@ -63,6 +72,8 @@ pub struct Link {
     pub addresses: Vec<SocketAddr>,
     /// Who is connected.
     pub clients: Vec<ClientView>,
+    /// Bytes for the device have not moved for five seconds.
+    pub output_stalled: bool,
 }
 
 /// What a port is doing.
