@@ -26,6 +26,7 @@ pub mod opener;
 pub mod port;
 pub mod ports_command;
 pub mod report;
+pub mod rfc2217;
 pub mod run;
 pub mod supervisor;
 pub mod tty;
