@@ -24,6 +24,7 @@ mod device;
 mod edits;
 mod end_reason;
 pub(crate) mod ledger;
+mod line_thread;
 mod link;
 mod listener;
 mod output;
@@ -55,6 +56,7 @@ use self::{
 };
 pub use self::{
     end_reason::EndReason,
+    line_thread::{Full, LineThread, ORDERS, Order, Report},
     link::{ClientView, Command, Link, Phase, PortSettings},
 };
 use crate::metrics::PortMetrics;

@@ -117,7 +117,7 @@ pub struct Supervisor {
 
 /// Work that ran beside the supervisor.
 enum Done {
-    Opened { port: String, tty: Box<SerialTty>, line: Line, result: Result<(Tty, InForce), Failure> },
+    Opened { port: String, tty: Box<SerialTty>, line: Line, result: Result<(Arc<Tty>, InForce), Failure> },
     Configured { port: String, key: DeviceKey, result: Result<InForce, AdoptError> },
 }
 
@@ -137,13 +137,15 @@ impl Supervisor {
         let ttys = OpenTtys::default();
         let outlook =
             Outlook { report: report_rx, ports: ports_rx, ready: ready_rx, ttys: Arc::clone(&ttys) };
+        let changed = Arc::new(Notify::new());
+        let released = Arc::clone(&changed);
         let supervisor = Self {
-            opening: Opening { opener, closer, dev_root: config.dev_root.clone() },
+            opening: Opening { opener, closer, dev_root: config.dev_root.clone(), released },
             config,
             data,
             metrics,
             fleet,
-            changed: Arc::default(),
+            changed,
             scan: Scan::default(),
             slots: BTreeMap::new(),
             refused: BTreeMap::new(),
@@ -268,11 +270,10 @@ impl Supervisor {
                 && let Some(tty) = open.tty.upgrade()
             {
                 let (port, key, line) = (name.clone(), open.key.clone(), slot.device.line.clone());
-                let modem_lines = (open.asked.dtr, open.asked.rts) != (line.dtr, line.rts);
                 open.asked = line.clone();
                 open.configuring = true;
                 self.work.spawn_blocking(move || {
-                    let result = tty.configure(&line, modem_lines);
+                    let result = tty.configure(&line);
                     Done::Configured { port, key, result }
                 });
             }
@@ -348,7 +349,6 @@ impl Supervisor {
                     Ok(opened) => opened,
                     Err(failure) => return slot.fail(tty.key, &tty.name, failure),
                 };
-                let opened = Arc::new(opened);
                 let open = Open::new(&tty, Arc::downgrade(&opened), in_force, line);
                 self.metrics.opened(&port);
                 tracing::info!(
@@ -371,9 +371,6 @@ impl Supervisor {
                 let Some(open) = slot.open.as_mut().filter(|open| open.key == key) else { return };
                 open.configuring = false;
                 match result {
-                    Ok(in_force) if open.asked.dtr.is_some() || open.asked.rts.is_some() => {
-                        open.in_force = in_force.after(&open.in_force);
-                    }
                     Ok(in_force) => open.in_force = in_force,
                     Err(AdoptError::Gone) => {}
                     Err(error) => {

@@ -346,8 +346,6 @@ fn unsupported(device: &ResolvedDevice) -> Option<Failure> {
     use serialfleet_api::fleet::Protocol;
     let asked = if device.protocol == Protocol::Rfc2217 {
         "protocol: Rfc2217"
-    } else if device.line.rs485.is_some() {
-        "line.rs485"
     } else if device.tls.is_some() {
         "tls"
     } else {
