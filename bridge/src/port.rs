@@ -10,6 +10,7 @@
 //! | who is let in, who takes over | `arrivals` |
 //! | device to clients, frame gap | `broadcast` |
 //! | clients to device, who may write | `writers` |
+//! | what RFC 2217 clients ask of the line | `com_port`, `line_thread` |
 //! | whether output moves | `output` |
 //! | one socket and its queue | `client` |
 //! | all queues together | `ledger` |
@@ -19,6 +20,7 @@
 mod arrivals;
 mod broadcast;
 mod client;
+mod com_port;
 mod deadlines;
 mod device;
 mod edits;
@@ -48,6 +50,7 @@ use self::{
     arrivals::{Newcomer, TurnedAway},
     broadcast::Gathered,
     client::Client,
+    com_port::ComPort,
     deadlines::Alarm,
     device::Device,
     listener::Listener,
@@ -94,6 +97,7 @@ pub struct Port {
     gathered: Gathered,
     to_device: ToDevice,
     output: Output,
+    com_port: ComPort,
     /// Which client is read first.
     turn: usize,
     /// Since when clients wait for the device to come back.
@@ -136,6 +140,7 @@ impl Port {
             gathered: Gathered::default(),
             to_device: ToDevice::default(),
             output: Output::default(),
+            com_port: ComPort::default(),
             turn: 0,
             held_since: None,
             drain_until: None,
@@ -169,6 +174,7 @@ impl Port {
                 match Device::new(tty) {
                     Ok(device) => {
                         self.device = Some(device);
+                        self.adopt_overlay();
                         self.listen();
                     }
                     Err(error) => {
@@ -239,6 +245,8 @@ impl Port {
         self.end_newcomers(EndReason::Reconfigured);
         self.drop_to_device();
         self.output = Output::default();
+        self.line_is_gone();
+        self.remember_line();
         self.dirty = true;
     }
 
@@ -271,6 +279,7 @@ impl Port {
         self.expire();
         self.again = false;
         loop {
+            self.poll_line(cx);
             // Clients before newcomers: whoever has just left is gone before the next one is judged.
             BUFFER.with_borrow_mut(|buffer| {
                 self.poll_from_device(cx, buffer);
@@ -315,9 +324,14 @@ impl Port {
         let client = self.clients.remove(at);
         self.dirty = true;
         self.metrics.clients.dec();
-        self.metrics.dropped_to_client.inc_by(client.owed() as u64);
+        self.metrics.dropped_to_client.inc_by((client.owed() + client.withheld()) as u64);
+        let undecoded = client.speaker.as_ref().map_or(0, |speaker| speaker.undecoded());
+        self.metrics.dropped_to_device.inc_by(undecoded as u64);
         self.metrics.ended(reason);
         tracing::info!(port = self.name, peer = %client.peer, reason = reason.as_str(), "client ended");
+        if self.clients.is_empty() {
+            self.end_overlay();
+        }
     }
 
     fn publish(&mut self) {
@@ -337,6 +351,7 @@ impl Port {
                 .map(|client| ClientView { peer: client.peer, since: client.since })
                 .collect(),
             output_stalled: self.output.is_stalled(),
+            overlay: self.com_port.overlay(),
         };
         let changed = self.link.send_if_modified(|last| {
             let changed = *last != link;

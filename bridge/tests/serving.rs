@@ -8,6 +8,7 @@ mod fake_api;
 mod serving {
     mod binary;
     mod clients;
+    mod com_port;
     mod edits;
     mod faults;
     mod frames;

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use serialfleet_api::fleet::ClientPolicy;
+use serialfleet_api::fleet::{ClientPolicy, Protocol};
 use tokio::time::Instant;
 
 use super::{EndReason, PAUSE, Port, TURN, client::Client};
@@ -59,6 +59,9 @@ impl Port {
                     self.metrics.connections.inc();
                     self.connections += 1;
                     let client = Client::new(self.connections, stream, peer, self.settings.keepalive);
+                    if self.settings.protocol == Protocol::Rfc2217 {
+                        client.keep_urgent_inline();
+                    }
                     self.welcome(cx, client);
                 }
                 Err(error) => {
@@ -112,10 +115,15 @@ impl Port {
         }
     }
 
-    /// How many clients have sent FIN. While the device takes nothing its writers are not read: then the kernel is
-    /// asked, and those that are gone are ended.
+    /// Whether what clients have sent is still on its way, so that they are not read.
+    fn is_unwritten(&self) -> bool {
+        let busy = |client: &Client| client.speaker.as_ref().is_some_and(|speaker| speaker.is_busy());
+        !self.to_device.is_empty() || self.clients.iter().any(busy)
+    }
+
+    /// How many clients have sent FIN. While they are not read the kernel is asked, and those that are gone are ended.
     fn leaving(&mut self) -> usize {
-        if self.to_device.is_empty() {
+        if !self.is_unwritten() {
             return self.clients.iter().filter(|client| client.is_half_closed()).count();
         }
         let (mut leaving, mut at) = (0, 0);
@@ -137,6 +145,7 @@ impl Port {
         tracing::info!(port = self.name, peer = %client.peer, "client connected");
         client.touch();
         self.metrics.clients.inc();
+        self.greet(cx, &mut client);
         self.clients.push(client);
         self.dirty = true;
         self.admitted = true;
@@ -166,7 +175,7 @@ impl Port {
                 let newcomer = self.newcomers.remove(at);
                 self.admit(cx, newcomer.client);
             } else if due || (takes_over && byte.is_some()) {
-                if !self.to_device.is_empty() && self.somebody_leaves() && !self.clients.is_empty() {
+                if self.is_unwritten() && self.somebody_leaves() && !self.clients.is_empty() {
                     // What was written before FIN is still to reach the device.
                     if let Some(newcomer) = self.newcomers.get_mut(at) {
                         newcomer.takes_over = Some(now + TAKEOVER);

@@ -1,14 +1,23 @@
 //! From the device to every client, at once or frame by frame, and what clients are owed.
 
-use std::task::{Context, Poll};
+use std::{
+    cell::RefCell,
+    task::{Context, Poll},
+};
 
-use serialfleet_api::fleet::SlowReader;
+use serialfleet_api::fleet::{Protocol, SlowReader};
 use tokio::time::Instant;
 
-use super::{EndReason, Port, TURN, device::Gone};
+use super::{EndReason, Port, TURN, client::Client, device::Gone};
+use crate::rfc2217::escape;
 
 /// Most bytes that are gathered: an RTU frame has 256. Not counted in the ledger: one port has one, at most.
 const FRAME: usize = 4096;
+
+thread_local! {
+    /// A chunk with its IACs doubled, for all clients of a port: made only where there are any.
+    static ESCAPED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// With a frame gap: what the device sent since it was last silent for that long.
 #[derive(Default)]
@@ -23,7 +32,8 @@ impl Port {
         let block = self.settings.slow_reader == SlowReader::Block;
         let mut reads = 0;
         while self.drain_until.is_none()
-            && !(block && self.clients.iter().any(|client| client.owed() > 0))
+            && !(block && self.clients.iter().any(Client::is_behind))
+            && !self.com_port.is_adopting()
             && let Some(device) = &self.device
         {
             if reads == TURN {
@@ -45,11 +55,7 @@ impl Port {
                 continue;
             }
             self.metrics.from_device.inc_by(read as u64);
-            if self.settings.frame_gap.is_zero() {
-                self.give_all(cx, bytes);
-            } else {
-                self.gather(cx, bytes);
-            }
+            self.unmark(cx, bytes);
         }
         if let Some(until) = self.gathered.until
             && (until <= Instant::now() || self.device.is_none() || self.drain_until.is_some())
@@ -58,7 +64,28 @@ impl Port {
         }
     }
 
+    /// What the device sent, for whoever is connected.
+    pub(super) fn received(&mut self, cx: &mut Context<'_>, bytes: &[u8]) {
+        if self.settings.frame_gap.is_zero() {
+            self.give_all(cx, bytes);
+        } else {
+            self.gather(cx, bytes);
+        }
+    }
+
     fn give_all(&mut self, cx: &mut Context<'_>, bytes: &[u8]) {
+        // One run is all of them, without an IAC.
+        if self.settings.protocol == Protocol::Raw || escape(bytes).nth(1).is_none() {
+            return self.give_each(cx, bytes);
+        }
+        ESCAPED.with_borrow_mut(|escaped| {
+            escaped.clear();
+            escape(bytes).for_each(|run| escaped.extend_from_slice(run));
+            self.give_each(cx, escaped);
+        });
+    }
+
+    fn give_each(&mut self, cx: &mut Context<'_>, bytes: &[u8]) {
         let watched = self.settings.idle_timeout.is_some();
         let mut at = 0;
         while let Some(client) = self.clients.get_mut(at) {
@@ -120,13 +147,13 @@ impl Port {
                         self.end(at, reason);
                         continue;
                     }
-                    Poll::Pending if client.is_overdrawn() => {
-                        self.end(at, EndReason::Memory);
-                        continue;
-                    }
                     Poll::Pending => {}
                 }
                 client.set_patient(block && client.owed() > 0, keepalive);
+            }
+            if client.is_overdrawn() {
+                self.end(at, EndReason::Memory);
+                continue;
             }
             at += 1;
         }

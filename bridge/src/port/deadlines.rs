@@ -64,6 +64,7 @@ impl Port {
             .iter()
             .filter_map(|client| client.deadline(self.settings.idle_timeout))
             .chain(self.newcomers.iter().filter_map(|newcomer| newcomer.takes_over))
+            .chain(self.clients.iter().filter_map(|client| client.speaker.as_ref()?.deadline()))
             .chain(self.hold_until())
             .chain(self.paused_until)
             .chain(self.output.look_at())
@@ -93,6 +94,7 @@ impl Port {
     pub(super) fn poll_drain(&mut self, cx: &mut Context<'_>) {
         let mut at = 0;
         while let Some(client) = self.clients.get_mut(at) {
+            client.want_data(cx);
             let finished = client.owed() == 0
                 && BUFFER.with_borrow_mut(|buffer| client.poll_finish(cx, buffer)).is_ready();
             if finished {

@@ -9,13 +9,17 @@ impl Port {
     pub(super) fn apply(&mut self, settings: PortSettings) {
         let before = std::mem::replace(&mut self.settings, settings);
         // After a release there is no listener, whatever the addresses.
-        if before.listen != self.settings.listen || self.listener.is_none() {
-            if before.listen != self.settings.listen {
+        let moved = self.settings.moves(&before);
+        if moved || self.listener.is_none() {
+            if moved {
                 self.end_all(EndReason::Reconfigured);
             }
             if self.device.is_some() && self.drain_until.is_none() {
                 self.listen();
             }
+        }
+        if before.line != self.settings.line {
+            self.remember_line();
         }
         if before.idle_timeout.is_none() {
             // Nobody counted until now.
@@ -54,7 +58,7 @@ impl Port {
     pub(super) fn ends_frame(&self, command: &Command) -> bool {
         match command {
             Command::Settings(settings) => {
-                settings.frame_gap != self.settings.frame_gap || settings.listen != self.settings.listen
+                settings.frame_gap != self.settings.frame_gap || settings.moves(&self.settings)
             }
             _ => true,
         }

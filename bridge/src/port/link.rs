@@ -8,19 +8,24 @@ use std::{
 
 use ipnet::IpNet;
 use serialfleet_api::{
-    fleet::{ClientPolicy, SlowReader, Writers},
-    resolve::Keepalive,
+    fleet::{ClientPolicy, Protocol, SlowReader, Writers},
+    resolve::{Keepalive, Line},
 };
 use tokio::{sync::oneshot, time::Instant};
 
 use super::EndReason;
-use crate::tty::Tty;
+use crate::{overlay::Overlay, tty::Tty};
 
 /// What a port needs of its device's settings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PortSettings {
     /// Where it listens.
     pub listen: Vec<SocketAddr>,
+    /// What clients speak.
+    pub protocol: Protocol,
+    /// What is in force where RFC 2217 clients have set nothing else. Set by others: known here for answers while
+    /// the device is unplugged.
+    pub line: Line,
     /// What happens when a second client connects.
     pub policy: ClientPolicy,
     /// For `Share`: how many at once.
@@ -39,6 +44,13 @@ pub struct PortSettings {
     pub keepalive: Keepalive,
     /// Silence of the device after which what it sent is delivered; zero: at once.
     pub frame_gap: Duration,
+}
+
+impl PortSettings {
+    /// Whether clients of the settings `before` are closed and connect anew.
+    pub fn moves(&self, before: &Self) -> bool {
+        self.listen != before.listen || self.protocol != before.protocol
+    }
 }
 
 /// What the supervisor tells a port.
@@ -74,6 +86,8 @@ pub struct Link {
     pub clients: Vec<ClientView>,
     /// Bytes for the device have not moved for five seconds.
     pub output_stalled: bool,
+    /// What RFC 2217 clients have set over `line`.
+    pub overlay: Overlay,
 }
 
 /// What a port is doing.

@@ -33,6 +33,9 @@ impl Port {
     /// Reads clients in turn, so that none that sends without a pause keeps another from being read. While the
     /// device takes nothing, only those are read whose bytes it would not get.
     pub(super) fn poll_from_clients(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) {
+        if self.com_port.is_settling() {
+            return;
+        }
         let watched = self.settings.idle_timeout.is_some();
         for _ in 0..TURN {
             let mut room = self.flush_to_device(cx);
@@ -47,6 +50,18 @@ impl Port {
                     at += 1;
                     continue;
                 };
+                if client.speaker.is_some() {
+                    match self.hear(cx, at, writes, buffer) {
+                        Ok(heard) => moved |= heard,
+                        Err(reason) => {
+                            self.end(at, reason);
+                            continue;
+                        }
+                    }
+                    room = self.to_device.is_empty();
+                    at += 1;
+                    continue;
+                }
                 match client.poll_read(cx, buffer) {
                     Poll::Ready(Ok(Received::Bytes(read))) => {
                         moved = true;
@@ -80,7 +95,7 @@ impl Port {
 
     /// Whether this client's bytes reach the device. The first is who has been connected longest; whoever has sent
     /// FIN has nothing more to write and passes the role on.
-    fn may_write(&self, at: usize) -> bool {
+    pub(super) fn may_write(&self, at: usize) -> bool {
         match self.settings.writers {
             Writers::All => true,
             Writers::First => self.clients.iter().position(|client| !client.is_half_closed()) == Some(at),
@@ -89,7 +104,7 @@ impl Port {
     }
 
     /// Straight to the device; what it does not take waits, and no client's bytes go past it.
-    fn send_to_device(&mut self, cx: &mut Context<'_>, sender: u64, mut bytes: &[u8]) {
+    pub(super) fn send_to_device(&mut self, cx: &mut Context<'_>, sender: u64, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let device = self.device.as_mut().filter(|_| self.drain_until.is_none());
             let Some(device) = device else {

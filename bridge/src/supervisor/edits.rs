@@ -130,6 +130,8 @@ impl Supervisor {
         let idle = device.clients.idle_timeout_seconds;
         PortSettings {
             listen: self.config.bind.iter().map(|address| SocketAddr::new(*address, port)).collect(),
+            protocol: device.protocol,
+            line: device.line.clone(),
             policy: device.clients.policy,
             max: device.clients.max,
             writers: device.clients.writers,

@@ -311,7 +311,8 @@ impl Slot {
         }
         if link.output_stalled {
             let (name, tty) = (&self.device.name, &open.name);
-            warn("OutputStalled", output_stalled(name, tty, open.asked.flow_control));
+            let flow_control = link.overlay.flow_control.unwrap_or(open.asked.flow_control);
+            warn("OutputStalled", output_stalled(name, tty, flow_control));
         }
         if in_cluster && !open.published && open.since.elapsed() >= PUBLISHED_WITHIN {
             warn(
@@ -343,19 +344,12 @@ fn output_stalled(device: &str, tty: &str, flow_control: FlowControl) -> String 
 
 /// What this version does not do yet: such a device is Failed, never served without it.
 fn unsupported(device: &ResolvedDevice) -> Option<Failure> {
-    use serialfleet_api::fleet::Protocol;
-    let asked = if device.protocol == Protocol::Rfc2217 {
-        "protocol: Rfc2217"
-    } else if device.tls.is_some() {
-        "tls"
-    } else {
-        return None;
-    };
+    device.tls.as_ref()?;
     Some(Failure {
         state: PortState::Failed,
         reason: "Unsupported",
         message: format!(
-            "Bridge {} does not do `{asked}`: remove it to be served without, or run a version that does.",
+            "Bridge {} does not do `tls`: remove it to be served without, or run a version that does.",
             env!("CARGO_PKG_VERSION")
         ),
         gentle: false,
