@@ -61,7 +61,7 @@ pub struct Overlay {
     pub rts: Option<bool>,
     /// Whether a break is being sent.
     #[serde(skip_serializing_if = "Option::is_none", rename = "break")]
-    pub sending_break: Option<bool>,
+    pub break_on: Option<bool>,
 }
 
 impl Overlay {
@@ -83,7 +83,7 @@ impl Overlay {
             Change::FlowControl(flow) => self.flow_control = Some(flow),
             Change::Dtr(on) => self.dtr = Some(on),
             Change::Rts(on) => self.rts = Some(on),
-            Change::Break(on) => self.sending_break = Some(on),
+            Change::Break(on) => self.break_on = Some(on),
         }
         true
     }
@@ -117,8 +117,6 @@ impl Overlay {
 pub struct Values {
     /// Bits per second, as the driver says.
     pub baud_rate: u32,
-    /// Bits per second that were asked for, by a client or by `line`.
-    pub asked_baud_rate: u32,
     /// Character format, as the driver says.
     pub format: Format,
     /// Flow control.
@@ -128,7 +126,7 @@ pub struct Values {
     /// RTS, as last set or read.
     pub rts: bool,
     /// Whether a break is being sent.
-    pub sending_break: bool,
+    pub break_on: bool,
     /// Modem lines as last read: carrier detect 0x80, ring 0x40, DSR 0x20, CTS 0x10 (RFC 2217, NOTIFY-MODEMSTATE; the
     /// low four bits, "has changed", are 0). `None`: never read, or the device has none.
     pub modem: Option<u8>,
@@ -141,12 +139,11 @@ impl Default for Values {
     fn default() -> Self {
         Self {
             baud_rate: 115_200,
-            asked_baud_rate: 115_200,
             format: Format::default(),
             flow_control: FlowControl::None,
             dtr: true,
             rts: true,
-            sending_break: false,
+            break_on: false,
             modem: None,
             overlay: Overlay::default(),
         }
@@ -154,27 +151,20 @@ impl Default for Values {
 }
 
 impl Values {
-    /// The rate to tell a client: what was asked for where the driver came within 2 % of it, because clients insist on
-    /// their number and no UART notices; else what the driver says.
-    pub fn told_baud_rate(&self) -> u32 {
-        let (real, asked) = (u64::from(self.baud_rate), u64::from(self.asked_baud_rate));
-        if real.abs_diff(asked) * 50 <= asked { self.asked_baud_rate } else { self.baud_rate }
-    }
-
     /// A change while the device is unplugged: remembered, and in force as far as anybody can tell.
     pub fn set(&mut self, change: Change) {
         if !self.overlay.set(change) {
             return;
         }
         match change {
-            Change::BaudRate(rate) => (self.baud_rate, self.asked_baud_rate) = (rate, rate),
+            Change::BaudRate(rate) => self.baud_rate = rate,
             Change::DataBits(bits) => self.format = legal(Format { data_bits: bits, ..self.format }),
             Change::Parity(parity) => self.format.parity = parity,
             Change::StopBits(bits) => self.format = legal(Format { stop_bits: bits, ..self.format }),
             Change::FlowControl(flow) => self.flow_control = flow,
             Change::Dtr(on) => self.dtr = on,
             Change::Rts(on) => self.rts = on,
-            Change::Break(on) => self.sending_break = on,
+            Change::Break(on) => self.break_on = on,
         }
     }
 }
@@ -208,3 +198,6 @@ fn stop_bits<S: Serializer>(bits: &Option<StopBits>, serializer: S) -> Result<S:
     });
     number.serialize(serializer)
 }
+
+#[cfg(test)]
+mod tests;

@@ -255,3 +255,8 @@ impl AsFd for Tty {
         unsafe { BorrowedFd::borrow_raw(self.fd) }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod on_a_pty;
+#[cfg(test)]
+mod tests;

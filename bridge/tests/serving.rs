@@ -14,6 +14,7 @@ mod serving {
     mod frames;
     mod in_a_cluster;
     mod limits;
+    mod line;
     mod rig;
     mod share;
     mod unplug;

@@ -36,6 +36,8 @@ const STACK: usize = 128 * 1024;
 pub enum Order {
     /// One setting of a client.
     Change(Change),
+    /// A break of the usual length: telnet's BRK.
+    SendBreak,
     /// Drop what the kernel has queued. What the port itself has queued is the port's to drop.
     Purge(Queues),
     /// Mark breaks and bad characters in what is read: see [`Tty::mark_errors`].
@@ -152,6 +154,7 @@ impl Line {
     fn carry_out(&mut self, tty: &Arc<Tty>, order: Order) -> Result<Values, Gone> {
         match order {
             Order::Change(change) => tty.change(change),
+            Order::SendBreak => tty.send_break(),
             Order::Purge(queues) => tty.purge(queues),
             Order::MarkErrors(marked) => tty.mark_errors(marked),
             Order::Values => tty.values(),
@@ -179,3 +182,6 @@ fn spawn(what: &str, tty: &str, run: impl FnOnce() + Send + 'static) -> io::Resu
     let name = format!("{what}-{tty}").chars().take(15).collect();
     Builder::new().name(name).stack_size(STACK).spawn(run).map(drop)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,18 +1,21 @@
 //! What RFC 2217 clients ask for: changes over the configured line, and their undoing. Used by
 //! [`crate::port::LineThread`]; knows of no client.
 
-use std::mem::take;
+use std::{mem::take, time::Duration};
 
 use rustix::termios::tcgetattr;
 
-use super::{AdoptError, Gone, Queues, Tty, is_unsupported, modem::layout};
+use super::{AdoptError, Gone, Queues, Tty, is_unsupported, line::wait_while, modem::layout};
 use crate::overlay::{Change, Overlay, Values};
+
+/// The shortest break that TCSBRK promises (tcsendbreak(3)).
+const BREAK: Duration = Duration::from_millis(250);
 
 impl Tty {
     /// One setting of a client, in force until [`Self::restore`]. A rate or format first waits until what was written
-    /// before has left the kernel, half a second at most. What the driver does not do, and what no line can do, is no
-    /// error: what is in force is returned. DTR, RTS and a break take a single ioctl, and on devices that have none of
-    /// them are remembered.
+    /// before has left the kernel, half a second at most, and so does a break. What the driver does not do, and what
+    /// no line can do, is no error: what is in force is returned. DTR and RTS take a single ioctl and nothing else; on
+    /// devices that have none of them, they are remembered.
     ///
     /// # Errors
     /// [`Gone`].
@@ -23,7 +26,7 @@ impl Tty {
             let result = match change {
                 Change::Dtr(on) => self.set_one(&mut state, libc::TIOCM_DTR, on),
                 Change::Rts(on) => self.set_one(&mut state, libc::TIOCM_RTS, on),
-                Change::Break(on) => self.send_break(&mut state, on),
+                Change::Break(on) => self.hold_break(&mut state, on),
                 _ => self.apply(&mut state, false).map(drop),
             };
             if let Err(error) = result {
@@ -31,6 +34,20 @@ impl Tty {
                 state.overlay = before;
                 self.refused(&error)?;
             }
+        }
+        Ok(state.values())
+    }
+
+    /// Sends a break of [`BREAK`], after what was written before; none where one is under way anyway.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub fn send_break(&self) -> Result<Values, Gone> {
+        let mut state = self.state();
+        if !state.values.break_on {
+            self.bear(self.hold_break(&mut state, true))?;
+            wait_while(BREAK, || !self.is_hung_up());
+            self.bear(self.hold_break(&mut state, false))?;
         }
         Ok(state.values())
     }
@@ -44,8 +61,8 @@ impl Tty {
         let mut state = self.state();
         let overlay = take(&mut state.overlay);
         state.marked = false;
-        if state.values.sending_break {
-            self.bear(self.send_break(&mut state, false))?;
+        if state.values.break_on {
+            self.bear(self.hold_break(&mut state, false))?;
         }
         self.bear(self.apply(&mut state, false))?;
         let (dtr, rts) = state.line.as_ref().map_or((None, None), |line| (line.dtr, line.rts));
@@ -67,8 +84,8 @@ impl Tty {
         }
         let set = self.set_both(&mut state, overlay.dtr, overlay.rts);
         self.bear(set.map_err(AdoptError::from_ioctl("TIOCMSET")))?;
-        if let Some(on) = state.overlay.sending_break {
-            self.bear(self.send_break(&mut state, on))?;
+        if let Some(on) = state.overlay.break_on {
+            self.bear(self.hold_break(&mut state, on))?;
         }
         Ok(state.values())
     }

@@ -106,7 +106,7 @@ mod tests {
         let inside = gate.poll_enter(&cx);
         assert!(inside.is_ready());
         thread::scope(|scope| {
-            let (closing, closed) = mpsc::channel();
+            let (closing, closed) = mpsc::sync_channel(1);
             let gate = &gate;
             scope.spawn(move || {
                 let _closed = gate.close();

@@ -23,7 +23,7 @@ use crate::overlay::{Overlay, Values};
 
 /// How long queued output may keep a new rate or format waiting.
 const SETTLE: Duration = Duration::from_millis(500);
-/// Pause between looks at the queue.
+/// Pause between looks.
 const LOOK: Duration = Duration::from_millis(1);
 
 /// What the tty knows of its line.
@@ -56,7 +56,7 @@ impl Tty {
         if fresh || differs(&now, &next) {
             let (was, will_be) = (read(&now), read(&next));
             if !fresh && (was.baud_rate, was.format) != (will_be.baud_rate, will_be.format) {
-                settle(SETTLE, || self.queued().is_some_and(|queued| queued > 0));
+                self.settle();
             }
             {
                 let _closed = self.gate.close();
@@ -64,7 +64,6 @@ impl Tty {
             }
             now = tcgetattr(self).map_err(AdoptError::from_ioctl("TCGETS2"))?;
         }
-        state.values.asked_baud_rate = wanted.baud_rate;
         Ok(state.found(&now))
     }
 
@@ -93,10 +92,18 @@ impl Tty {
         Ok(())
     }
 
-    pub(super) fn send_break(&self, state: &mut State, on: bool) -> Result<(), AdoptError> {
+    /// What was written before has left the kernel when it begins, unless that takes too long.
+    pub(super) fn hold_break(&self, state: &mut State, on: bool) -> Result<(), AdoptError> {
+        if on {
+            self.settle();
+        }
         self.set_break(on).map_err(AdoptError::from_ioctl("TIOCSBRK"))?;
-        state.values.sending_break = on;
+        state.values.break_on = on;
         Ok(())
+    }
+
+    fn settle(&self) {
+        wait_while(SETTLE, || self.queued().is_some_and(|queued| queued > 0));
     }
 }
 
@@ -125,10 +132,10 @@ impl State {
     }
 }
 
-/// Waits until nothing is queued any more, or `limit` has passed.
-pub(super) fn settle(limit: Duration, queued: impl Fn() -> bool) {
+/// Waits while something is so, at most for `limit`.
+pub(super) fn wait_while(limit: Duration, is_so: impl Fn() -> bool) {
     let deadline = Instant::now() + limit;
-    while queued() && Instant::now() < deadline {
+    while is_so() && Instant::now() < deadline {
         sleep(LOOK);
     }
 }
@@ -140,16 +147,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_queued_is_waited_for_and_no_longer() {
+    fn what_moves_is_waited_for_and_no_longer() {
         let left = Cell::new(3);
-        settle(Duration::from_secs(60), || left.replace(left.get() - 1) > 0);
+        wait_while(Duration::from_secs(60), || left.replace(left.get() - 1) > 0);
         assert_eq!(left.get(), -1);
     }
 
     #[test]
     fn what_does_not_move_is_not_waited_for_longer_than_the_limit() {
         let start = Instant::now();
-        settle(Duration::from_millis(20), || true);
+        wait_while(Duration::from_millis(20), || true);
         assert!(start.elapsed() >= Duration::from_millis(20));
     }
 }

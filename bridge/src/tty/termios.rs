@@ -24,8 +24,8 @@ pub(super) struct Found {
 /// characters are marked in what is read (PARMRK of termios(3)), else they read as NUL or as they came.
 pub(super) fn shape(termios: &mut Termios, line: &Line, marked: bool) {
     termios.make_raw();
-    // A break or a badly framed byte must not vanish silently.
-    termios.input_modes.remove(InputModes::IGNPAR | InputModes::INPCK | InputModes::IXANY);
+    // A break or a badly framed byte must not vanish silently. Raw mode leaves IXOFF as it was.
+    termios.input_modes.remove(InputModes::IGNPAR | InputModes::IXANY | InputModes::IXOFF);
     termios.input_modes.set(InputModes::PARMRK | InputModes::INPCK, marked);
     termios.special_codes[SpecialCodeIndex::VMIN] = 1;
     termios.special_codes[SpecialCodeIndex::VTIME] = 0;

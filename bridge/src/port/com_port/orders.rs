@@ -42,10 +42,10 @@ pub(super) fn order_of(request: Request, writes: bool) -> Order {
 /// What the answers say. Modem lines that a device does not have are off.
 pub(super) fn told(values: &Values) -> rfc2217::Values {
     rfc2217::Values {
-        baud_rate: values.told_baud_rate(),
+        baud_rate: values.baud_rate,
         format: values.format,
         flow_control: values.flow_control,
-        break_on: values.sending_break,
+        break_on: values.break_on,
         dtr: values.dtr,
         rts: values.rts,
         modem_state: values.modem.unwrap_or(0),
@@ -58,12 +58,11 @@ pub(super) fn remembered(line: &Line, overlay: Overlay, before: &Values) -> Valu
     let line = overlay.over(line);
     Values {
         baud_rate: line.baud_rate,
-        asked_baud_rate: line.baud_rate,
         format: line.format,
         flow_control: line.flow_control,
         dtr: line.dtr.unwrap_or(before.dtr),
         rts: line.rts.unwrap_or(before.rts),
-        sending_break: overlay.sending_break.unwrap_or(false),
+        break_on: overlay.break_on.unwrap_or(false),
         modem: before.modem,
         overlay,
     }
