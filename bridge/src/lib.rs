@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | opener | [`opener`] | see the network |
 //! | data | [`data`], [`port`] | block, read sysfs, talk to the API |
+//! | tls | [`tls`]: handshakes, while a device asks for TLS | see a byte of a device |
 //! | control | all others | touch a byte that is forwarded |
 //!
 //! [`run`] starts the threads. [`supervisor`] joins the parts: [`fleet_source`] and [`discovery`] -> [`matching`]
@@ -27,4 +28,5 @@ pub mod ports_command;
 pub mod report;
 pub mod run;
 pub mod supervisor;
+pub mod tls;
 pub mod tty;

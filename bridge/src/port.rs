@@ -8,8 +8,10 @@
 mod arrivals;
 mod client;
 mod device;
+mod handshaking;
 mod link;
 mod listener;
+mod transport;
 
 use std::{
     cell::RefCell,
@@ -31,6 +33,7 @@ use self::{
     arrivals::Newcomer,
     client::{Client, Received},
     device::{Device, Gone},
+    handshaking::Handshaking,
     listener::Listener,
 };
 pub use self::{
@@ -64,6 +67,8 @@ pub struct Port {
     listen_error: Option<String>,
     clients: Vec<Client>,
     newcomers: Vec<Newcomer>,
+    /// Made at the first connection that asks for TLS.
+    handshaking: Option<Handshaking>,
     to_device: ToDevice,
     hold_until: Option<Instant>,
     drain_until: Option<Instant>,
@@ -112,6 +117,7 @@ impl Port {
             listen_error: None,
             clients: Vec::new(),
             newcomers: Vec::new(),
+            handshaking: None,
             to_device: ToDevice::default(),
             hold_until: None,
             drain_until: None,
@@ -182,11 +188,13 @@ impl Port {
     /// In place, clients kept, except those that the new settings do not allow.
     fn apply(&mut self, settings: PortSettings) {
         let before = std::mem::replace(&mut self.settings, settings);
-        if before.listen != self.settings.listen {
+        let mode = |settings: &PortSettings| settings.tls.as_ref().map(|terms| terms.mode);
+        let elsewhere = before.listen != self.settings.listen || mode(&before) != mode(&self.settings);
+        if elsewhere {
             self.end_all(EndReason::Reconfigured);
-            if self.device.is_some() {
-                self.listen();
-            }
+        }
+        if self.device.is_some() && (elsewhere || may_listen(&before) != may_listen(&self.settings)) {
+            self.listen();
         }
         if before.idle_timeout.is_none() {
             // Nobody counted until now.
@@ -210,6 +218,11 @@ impl Port {
 
     fn listen(&mut self) {
         self.listener = None;
+        if !may_listen(&self.settings) {
+            self.listen_error = None;
+            self.paused_until = None;
+            return;
+        }
         match Listener::bind(&self.settings.listen) {
             Ok(listener) => {
                 tracing::info!(port = self.name, addresses = ?listener.addresses(), "listening");
@@ -275,6 +288,7 @@ impl Port {
             self.poll_outboxes(cx);
             self.admitted = false;
             self.poll_accept(cx);
+            self.poll_handshakes(cx);
             self.poll_newcomers(cx);
             if !self.admitted {
                 break;
@@ -511,6 +525,7 @@ impl Port {
     }
 
     fn end_newcomers(&mut self, reason: EndReason) {
+        self.end_handshakes(reason);
         for newcomer in std::mem::take(&mut self.newcomers) {
             self.say_ended(&newcomer.client, reason);
         }
@@ -555,6 +570,11 @@ impl Port {
             self.changed.notify_one();
         }
     }
+}
+
+/// Who asks for TLS and has no valid certificate is never served in plain text.
+fn may_listen(settings: &PortSettings) -> bool {
+    settings.tls.as_ref().is_none_or(|terms| terms.offer.is_some())
 }
 
 /// However it ends, by a bug of ours too, the supervisor hears of it.

@@ -50,6 +50,7 @@ use crate::{
     opener::Opener,
     port::{Command, EndReason, Phase, Port, PortSettings},
     report::{NodeReport, published, serving_elsewhere},
+    tls::{self, Tls},
     tty::{AdoptError, InForce, Tty},
 };
 
@@ -73,6 +74,8 @@ pub struct Config {
     pub bind: Vec<IpAddr>,
     /// Whether this is a pod: ports are pod ports unless the fleet asks for the host's network.
     pub in_cluster: bool,
+    /// Certificates of the devices that ask for TLS.
+    pub tls: tls::Options,
 }
 
 /// Ttys that are open now, by port, for the line-error counters.
@@ -99,6 +102,7 @@ pub struct Supervisor {
     metrics: Metrics,
     fleet: watch::Receiver<FleetState>,
     changed: Arc<Notify>,
+    tls: Tls,
 
     scan: Scan,
     slots: BTreeMap<String, Slot>,
@@ -142,6 +146,7 @@ impl Supervisor {
             Outlook { report: report_rx, ports: ports_rx, ready: ready_rx, ttys: Arc::clone(&ttys) };
         let supervisor = Self {
             opening: Opening { opener, closer, dev_root: config.dev_root.clone() },
+            tls: Tls::new(config.tls.clone()),
             config,
             data,
             metrics,
@@ -192,6 +197,7 @@ impl Supervisor {
                     self.retry_all();
                 }
                 () = changed.notified() => {}
+                () = self.tls.changed() => self.adopt_certificates().await,
                 Some(done) = self.work.join_next() => match done {
                     Ok(done) => self.finish(done).await,
                     Err(error) if error.is_cancelled() => {}
@@ -242,6 +248,7 @@ impl Supervisor {
             }
         }
         let listen_ports = self.listen_ports(&fleet.object, &devices);
+        self.tls.retain(|name| devices.get(name).is_some_and(|device| device.tls.is_some()));
         for (name, device) in devices {
             let settings =
                 self.port_settings(&device, listen_ports.get(&name).copied().unwrap_or(device.port));
@@ -259,7 +266,24 @@ impl Supervisor {
                 None => self.start_port(device, settings).await,
             }
         }
+        self.adopt_certificates().await;
         self.end_holds(&fleet.object).await;
+    }
+
+    /// Tells the ports that ask for TLS what they have for it now.
+    async fn adopt_certificates(&mut self) {
+        for (name, slot) in &mut self.slots {
+            let Some(mode) = slot.device.tls else {
+                slot.set_certificate(tls::Standing::default());
+                continue;
+            };
+            let (terms, standing) = self.tls.terms(name, mode);
+            slot.set_certificate(standing);
+            if slot.settings.tls.as_ref() != Some(&terms) {
+                slot.settings.tls = Some(terms);
+                slot.tell(Command::Settings(slot.settings.clone())).await;
+            }
+        }
     }
 
     /// Clients held here while the device already serves on another node would wait for nothing.
@@ -289,7 +313,7 @@ impl Supervisor {
         pod_ports(names).into_iter().map(|(name, port)| (name.to_owned(), port)).collect()
     }
 
-    fn port_settings(&self, device: &ResolvedDevice, port: u16) -> PortSettings {
+    fn port_settings(&mut self, device: &ResolvedDevice, port: u16) -> PortSettings {
         let idle = device.clients.idle_timeout_seconds;
         PortSettings {
             listen: self.config.bind.iter().map(|address| SocketAddr::new(*address, port)).collect(),
@@ -299,6 +323,7 @@ impl Supervisor {
             networks: device.clients.networks(),
             hold: Duration::from_secs(device.hold_seconds.into()),
             keepalive: device.keepalive,
+            tls: device.tls.map(|mode| self.tls.terms(&device.name, mode).0),
         }
     }
 
@@ -410,6 +435,7 @@ impl Supervisor {
             // A port's task ends by itself only by a bug: start it anew.
             if let Some(slot) = self.slots.remove(&name) {
                 self.start_port(slot.device, slot.settings).await;
+                self.adopt_certificates().await;
                 self.changed.notify_one();
             }
         }

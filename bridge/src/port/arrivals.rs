@@ -8,7 +8,8 @@ use std::{
 use serialfleet_api::fleet::ClientPolicy;
 use tokio::time::Instant;
 
-use super::{EndReason, PAUSE, Port, client::Client};
+use super::{EndReason, PAUSE, Port, client::Client, transport::Transport};
+use crate::tls::Terms;
 
 /// Newcomers that wait for their first byte or their turn.
 const NEWCOMERS: usize = 16;
@@ -32,7 +33,18 @@ impl Port {
             match accepted {
                 Ok((stream, peer)) => {
                     self.metrics.connections.inc();
-                    self.welcome(Client::new(stream, peer, self.settings.keepalive));
+                    match &self.settings.tls {
+                        None => {
+                            let transport = Transport::Plain(stream);
+                            self.welcome(Client::new(transport, peer, self.settings.keepalive));
+                        }
+                        Some(Terms { offer: Some(offer), .. }) => {
+                            let offer = offer.clone();
+                            self.begin_handshake(stream, peer, &offer);
+                        }
+                        // Without a certificate nobody listens.
+                        Some(Terms { offer: None, .. }) => {}
+                    }
                 }
                 Err(error) => {
                     // EMFILE and its like come back at once for ever; anything else is a peer that left.
@@ -44,7 +56,7 @@ impl Port {
         }
     }
 
-    fn welcome(&mut self, client: Client) {
+    pub(super) fn welcome(&mut self, client: Client) {
         if !self.allowed(&client.peer) {
             return self.say_ended(&client, EndReason::NotAllowed);
         }
@@ -103,7 +115,7 @@ impl Port {
         }
         let now = Instant::now();
         let mut at = 0;
-        while let Some(newcomer) = self.newcomers.get(at) {
+        while let Some(newcomer) = self.newcomers.get_mut(at) {
             let due = newcomer.takes_over.is_some_and(|deadline| deadline <= now);
             let byte = match newcomer.client.poll_peek(cx) {
                 Poll::Ready(byte) => Some(byte.unwrap_or(false)),

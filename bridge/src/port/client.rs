@@ -1,4 +1,4 @@
-//! One TCP client: its socket, what is owed to it, and when it is given up.
+//! One TCP client: its connection, what is owed to it, and when it is given up.
 #![allow(unsafe_code, reason = "TCP_INFO and SIOCOUTQ have no safe wrapper")]
 
 use std::{
@@ -6,19 +6,15 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     os::fd::AsRawFd,
-    pin::Pin,
     task::{Context, Poll, ready},
     time::{Duration, SystemTime},
 };
 
-use rustix::{io::Errno, net::RecvFlags};
 use serialfleet_api::resolve::Keepalive;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-    time::Instant,
-};
+use tokio::{net::TcpStream, time::Instant};
+
+use super::transport::Transport;
 
 /// Most bytes that wait for one client.
 pub(super) const OUTBOX: usize = 64 * 1024;
@@ -40,8 +36,12 @@ pub enum EndReason {
     Probe,
     /// It is outside `allowFrom`.
     NotAllowed,
-    /// Too many newcomers were waiting.
+    /// Too many newcomers were waiting, or too many TLS handshakes were under way.
     TooMany,
+    /// Its TLS handshake failed: no TLS, no common version, or a certificate that is missing or not trusted.
+    TlsFailed,
+    /// Its TLS handshake took too long.
+    TlsTimeout,
     /// Its queue was full.
     SlowReader,
     /// No byte either way for `idleTimeoutSeconds`.
@@ -69,6 +69,8 @@ impl EndReason {
             Self::Probe => "Probe",
             Self::NotAllowed => "NotAllowed",
             Self::TooMany => "TooMany",
+            Self::TlsFailed => "TlsFailed",
+            Self::TlsTimeout => "TlsTimeout",
             Self::SlowReader => "SlowReader",
             Self::Idle => "Idle",
             Self::HoldExpired => "HoldExpired",
@@ -88,7 +90,7 @@ pub(super) enum Received {
 }
 
 pub(super) struct Client {
-    stream: TcpStream,
+    transport: Transport,
     pub(super) peer: SocketAddr,
     pub(super) since: SystemTime,
     outbox: VecDeque<u8>,
@@ -104,9 +106,9 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(stream: TcpStream, peer: SocketAddr, keepalive: Keepalive) -> Self {
+    pub(super) fn new(transport: Transport, peer: SocketAddr, keepalive: Keepalive) -> Self {
         let client = Self {
-            stream,
+            transport,
             peer: SocketAddr::new(canonical(peer.ip()), peer.port()),
             since: SystemTime::now(),
             outbox: VecDeque::new(),
@@ -122,7 +124,7 @@ impl Client {
 
     /// Keepalive, user timeout and TCP_NODELAY. A socket that refuses them is served all the same.
     pub(super) fn set_keepalive(&self, keepalive: Keepalive) {
-        let socket = SockRef::from(&self.stream);
+        let socket = SockRef::from(self.transport.socket());
         let probes = TcpKeepalive::new()
             .with_time(Duration::from_secs(keepalive.idle_seconds.into()))
             .with_interval(Duration::from_secs(keepalive.interval_seconds().into()));
@@ -136,9 +138,9 @@ impl Client {
         }
     }
 
-    /// Whether bytes wait for it.
+    /// Bytes that wait for it, encrypted ones included.
     pub(super) fn owed(&self) -> usize {
-        self.outbox.len()
+        self.outbox.len() + self.transport.pending()
     }
 
     pub(super) fn is_half_closed(&self) -> bool {
@@ -159,11 +161,8 @@ impl Client {
     }
 
     /// Whether a byte has arrived (true) or FIN (false), without taking it.
-    pub(super) fn poll_peek(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        let mut byte = [0];
-        let mut buffer = ReadBuf::new(&mut byte);
-        let peeked = ready!(self.stream.poll_peek(cx, &mut buffer))?;
-        Poll::Ready(Ok(peeked > 0))
+    pub(super) fn poll_peek(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        self.transport.poll_peek(cx)
     }
 
     pub(super) fn poll_read(
@@ -174,14 +173,13 @@ impl Client {
         if self.half_closed {
             return Poll::Pending;
         }
-        let mut buffer = ReadBuf::new(buffer);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
-        if buffer.filled().is_empty() {
+        let read = ready!(self.transport.poll_read(cx, buffer))?;
+        if read == 0 {
             self.half_closed = true;
             self.touch();
             return Poll::Ready(Ok(Received::End));
         }
-        Poll::Ready(Ok(Received::Bytes(buffer.filled().len())))
+        Poll::Ready(Ok(Received::Bytes(read)))
     }
 
     /// Hands bytes to the socket, and what it does not take to the queue.
@@ -195,7 +193,7 @@ impl Client {
             flushed?;
         }
         while self.outbox.is_empty() && !bytes.is_empty() {
-            match Pin::new(&mut self.stream).poll_write(cx, bytes) {
+            match self.transport.poll_write(cx, bytes) {
                 Poll::Ready(Ok(written)) => bytes = bytes.get(written..).unwrap_or_default(),
                 Poll::Ready(Err(_)) => return Err(EndReason::PeerLost),
                 Poll::Pending => break,
@@ -212,11 +210,14 @@ impl Client {
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EndReason>> {
         while !self.outbox.is_empty() {
             let (front, _) = self.outbox.as_slices();
-            match ready!(Pin::new(&mut self.stream).poll_write(cx, front)) {
+            match ready!(self.transport.poll_write(cx, front)) {
                 Ok(written) => drop(self.outbox.drain(..written)),
                 Err(_) => return Poll::Ready(Err(EndReason::PeerLost)),
             }
             self.touch();
+        }
+        if ready!(self.transport.poll_flush(cx)).is_err() {
+            return Poll::Ready(Err(EndReason::PeerLost));
         }
         // A burst must not cost memory for ever.
         if self.outbox.capacity() > 0 {
@@ -235,13 +236,8 @@ impl Client {
     }
 
     /// Whether a byte is there (true), FIN (false), or nothing yet, whatever the runtime knows of it.
-    pub(super) fn peek(&self) -> Option<bool> {
-        let mut byte = [0_u8];
-        match rustix::net::recv(&self.stream, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-            Ok((_, peeked)) => Some(peeked > 0),
-            Err(Errno::WOULDBLOCK | Errno::INTR) => None,
-            Err(_) => Some(false),
-        }
+    pub(super) fn peek(&mut self) -> Option<bool> {
+        self.transport.peek()
     }
 
     /// Asks the kernel about a client that is not being read: whether it has sent FIN, within the last five seconds
@@ -250,7 +246,7 @@ impl Client {
     /// # Errors
     /// [`EndReason::PeerLost`] if the connection broke.
     pub(super) fn is_finishing(&mut self) -> Result<bool, EndReason> {
-        match tcp_state(&self.stream) {
+        match tcp_state(self.transport.socket()) {
             Some(TCP_CLOSE) => Err(EndReason::PeerLost),
             Some(TCP_CLOSE_WAIT) => {
                 let since = *self.finishing.get_or_insert_with(Instant::now);
@@ -264,17 +260,17 @@ impl Client {
     /// acknowledged. Closing earlier, with bytes unread or unsent, would reset the connection and lose them.
     pub(super) fn poll_finish(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<()> {
         if !self.finished {
-            self.finished = true;
-            if SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write).is_err() {
+            if ready!(self.transport.poll_close(cx)).is_err() {
                 return Poll::Ready(());
             }
+            self.finished = true;
         }
         while let Poll::Ready(read) = self.poll_read(cx, buffer) {
             if !matches!(read, Ok(Received::Bytes(_))) {
                 break;
             }
         }
-        if unacknowledged(&self.stream) == 0 { Poll::Ready(()) } else { Poll::Pending }
+        if unacknowledged(self.transport.socket()) == 0 { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
@@ -308,6 +304,6 @@ fn unacknowledged(stream: &TcpStream) -> libc::c_int {
 }
 
 /// An IPv4 address that came through an IPv6 socket is an IPv4 address.
-fn canonical(address: IpAddr) -> IpAddr {
+pub(super) fn canonical(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }

@@ -14,7 +14,7 @@ use serialfleet_api::{
 use tokio::time::Instant;
 
 use super::EndReason;
-use crate::tty::Tty;
+use crate::{tls::Terms, tty::Tty};
 
 /// What a port needs of its device's settings.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +33,8 @@ pub struct PortSettings {
     pub hold: Duration,
     /// When a silent client is taken for dead.
     pub keepalive: Keepalive,
+    /// TLS towards clients; `None`: plain TCP.
+    pub tls: Option<Terms>,
 }
 
 /// What the supervisor tells a port.

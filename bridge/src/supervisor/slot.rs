@@ -25,6 +25,7 @@ use crate::{
     matching::Verdict,
     port::{Command, EndReason, Link, Phase, PortSettings},
     report::PortReport,
+    tls::Standing,
     tty::{InForce, Tty},
 };
 
@@ -43,6 +44,9 @@ pub(super) struct Slot {
     pub(super) settings: PortSettings,
     /// Why it is never opened, whatever is plugged in.
     pub(super) fault: Option<Failure>,
+    /// Why nobody may connect, although it is open.
+    certificate: Option<Failure>,
+    certificate_warnings: Vec<Warning>,
     commands: mpsc::Sender<Command>,
     pub(super) link: watch::Receiver<Link>,
     pub(super) verdict: Verdict,
@@ -127,6 +131,8 @@ impl Slot {
     ) -> Self {
         Self {
             fault: unsupported(&device),
+            certificate: None,
+            certificate_warnings: Vec::new(),
             device,
             settings,
             commands,
@@ -143,6 +149,21 @@ impl Slot {
     pub(super) fn set_device(&mut self, device: ResolvedDevice) {
         self.fault = unsupported(&device);
         self.device = device;
+    }
+
+    /// How its certificate stands now.
+    pub(super) fn set_certificate(&mut self, standing: Standing) {
+        self.certificate = standing.failure.map(|problem| Failure {
+            state: PortState::Failed,
+            reason: problem.reason,
+            message: problem.message,
+            gentle: false,
+        });
+        let warning = |problem: crate::tls::Problem| Warning {
+            reason: problem.reason.to_owned(),
+            message: problem.message,
+        };
+        self.certificate_warnings = standing.warnings.into_iter().map(warning).collect();
     }
 
     /// Tells the port. A port that has ended is noticed by its link.
@@ -241,7 +262,9 @@ impl Slot {
             report.reason = reason.to_owned();
             report.message = message.to_owned();
         };
-        match (&self.fault, &link.phase, &self.failed, &self.verdict) {
+        // Only where the device is: the others' ports miss nothing.
+        let certificate = self.certificate.as_ref().filter(|_| self.open.is_some());
+        match (self.fault.as_ref().or(certificate), &link.phase, &self.failed, &self.verdict) {
             (Some(fault), ..) => say(fault.state, fault.reason, &fault.message),
             _ if self.device.suspend => {
                 say(
@@ -291,6 +314,7 @@ impl Slot {
 
     fn warnings(&self, open: &Open, in_cluster: bool) -> Vec<Warning> {
         let mut warnings = open.in_force.warnings.clone();
+        warnings.extend(self.certificate_warnings.iter().cloned());
         let mut warn = |reason: &str, message: String| {
             warnings.push(Warning { reason: reason.to_owned(), message });
         };
@@ -308,7 +332,8 @@ impl Slot {
                 ),
             );
         }
-        if in_cluster && !open.published && open.since.elapsed() >= PUBLISHED_WITHIN {
+        let served = self.certificate.is_none();
+        if in_cluster && served && !open.published && open.since.elapsed() >= PUBLISHED_WITHIN {
             warn(
                 "NotPublished",
                 format!(
@@ -332,8 +357,6 @@ fn unsupported(device: &ResolvedDevice) -> Option<Failure> {
         "frameGapMilliseconds"
     } else if device.line.rs485.is_some() {
         "line.rs485"
-    } else if device.tls.is_some() {
-        "tls"
     } else {
         return None;
     };

@@ -94,7 +94,6 @@ fn what_this_version_cannot_do_is_failed_and_never_opened() {
         ("clients: {policy: Share}", "Share"),
         ("frameGapMilliseconds: 5", "frameGap"),
         ("line: {rs485: {}}", "rs485"),
-        ("tls: {mode: Server}", "tls"),
     ] {
         let host = Host::new().unwrap();
         let stick = host.plug(stick("A1")).unwrap();

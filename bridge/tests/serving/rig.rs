@@ -21,6 +21,7 @@ use serialfleet_bridge::{
     metrics::Metrics,
     opener::Opener,
     supervisor::{Config, Outlook, PortView, Supervisor},
+    tls,
 };
 use serialfleet_sim::{Host, Scene, StickSpec};
 use tokio::sync::watch;
@@ -66,6 +67,10 @@ impl Rig {
     }
 
     pub(crate) fn on(host: Host, devices: &str) -> Self {
+        Self::with_tls(host, devices, tls::Options::default())
+    }
+
+    pub(crate) fn with_tls(host: Host, devices: &str, tls: tls::Options) -> Self {
         let address = own_address();
         let state = FleetState {
             fleet: Some(Arc::new(Fleet { object: fleet(devices), refused: BTreeMap::new() })),
@@ -81,6 +86,7 @@ impl Rig {
             dev_root: host.dev_root().to_owned(),
             bind: vec![address],
             in_cluster: false,
+            tls,
         };
         let opener = Opener::start(host.dev_root().to_owned()).unwrap();
         let (data, data_join) = DataThread::start().unwrap();
