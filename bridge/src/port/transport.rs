@@ -3,6 +3,9 @@
 //! Owner: [`super::client`], on the data thread. Whatever was accepted here and has not reached the kernel is in
 //! [`Transport::pending`] and is owed to the client. Must not know of ports and devices, nor make handshakes.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     io::{self, BufRead, Read, Write},
     net::Shutdown,
@@ -206,13 +209,15 @@ impl TlsStream {
     }
 
     fn decrypt(&mut self) -> io::Result<()> {
+        let owing = self.session.wants_write();
         if let Err(error) = self.session.process_new_packets() {
             // The alert that says why, if the socket takes it.
             self.send_now().ok();
             return Err(io::Error::new(io::ErrorKind::InvalidData, error));
         }
-        // An answer (to a change of keys): what the socket does not take at once is pending.
-        self.send_now()
+        // An answer (to a change of keys) goes out at once. Where something is owed already it waits behind that:
+        // whoever stopped reading the device for it must see it go, in `poll_flush`.
+        if owing { Ok(()) } else { self.send_now() }
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {

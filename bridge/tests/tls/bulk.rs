@@ -1,6 +1,11 @@
 //! Many bytes, and clients that do not read: nothing is lost, nothing is stuck, nothing grows.
 
-use std::{io::Write, net::SocketAddr, sync::Arc};
+use std::{
+    io::Write,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use rustls::pki_types::ServerName;
 use serialfleet_sim::Mode;
@@ -21,6 +26,9 @@ use super::{
 };
 
 const BLOCK: &str = "tls: {mode: Server}, clients: {slowReader: Block}";
+
+/// A line that has not moved for so long is waiting for something.
+const STANDSTILL: Duration = Duration::from_millis(300);
 
 /// Byte for byte different from itself a record later.
 fn bytes(length: usize) -> Vec<u8> {
@@ -83,19 +91,32 @@ fn what_the_socket_did_not_take_arrives_once_it_does() {
         let mut stream = narrow(address, &ca).await;
         stream.write_all(b"hello").await.unwrap();
         stick.wait_received(0, LIMIT, b"hello").unwrap();
-        let sent = bytes(300_000);
+        // More than the kernel keeps for a socket (tcp_wmem, some megabytes).
+        let sent = bytes(12_000_000);
         let to_send = sent.clone();
         let sending = std::thread::spawn(move || {
-            for piece in to_send.chunks(4000) {
+            for piece in to_send.chunks(64 * 1024) {
                 stick.send(0, piece).unwrap();
             }
             stick
         });
         // Until nothing moves any more: the client's and the bridge's buffers are full, the device waits.
-        let moved = "serialfleet_port_bytes_total{port=\"zigbee\",direction=\"from_device\"}";
-        rig.wait_metric(moved, 20_000.0);
+        let moved = || rig.metric("serialfleet_port_bytes_total{port=\"zigbee\",direction=\"from_device\"}");
+        let (mut before, mut since) = (moved(), Instant::now());
+        while since.elapsed() < STANDSTILL || before < Some(1.0) {
+            let now = moved();
+            if now != before {
+                (before, since) = (now, Instant::now());
+            }
+            tokio::task::yield_now().await;
+        }
+        assert!(before < Some(sent.len() as f64), "the socket took everything");
         let mut read = vec![0; sent.len()];
-        stream.read_exact(&mut read).await.unwrap();
+        // A byte the other way, now and then, in the moment in which the socket takes something again.
+        for piece in read.chunks_mut(10_007) {
+            stream.write_all(b".").await.unwrap();
+            stream.read_exact(piece).await.unwrap();
+        }
         assert!(read == sent, "what came is not what was sent");
         sending.join().unwrap();
     });
