@@ -12,7 +12,7 @@
 //! | clients to device, who may write | `writers` |
 //! | what RFC 2217 clients ask of the line | `com_port`, `line_thread` |
 //! | whether output moves | `output` |
-//! | one socket and its queue | `client` |
+//! | one connection and its queue; TLS | `client`, `transport`, `handshaking` |
 //! | all queues together | `ledger` |
 //! | time limits | `deadlines` |
 //! | new settings | `edits` |
@@ -25,11 +25,13 @@ mod deadlines;
 mod device;
 mod edits;
 mod end_reason;
+mod handshaking;
 pub(crate) mod ledger;
 mod line_thread;
 mod link;
 mod listener;
 mod output;
+mod transport;
 mod writers;
 
 use std::{
@@ -53,6 +55,7 @@ use self::{
     com_port::ComPort,
     deadlines::Alarm,
     device::Device,
+    handshaking::Handshaking,
     listener::Listener,
     output::Output,
     writers::ToDevice,
@@ -91,6 +94,8 @@ pub struct Port {
     /// In the order in which they were let in.
     clients: Vec<Client>,
     newcomers: Vec<Newcomer>,
+    /// Made at the first connection that asks for TLS.
+    handshaking: Option<Handshaking>,
     turned_away: TurnedAway,
     /// Accepted, ever.
     connections: u64,
@@ -135,6 +140,7 @@ impl Port {
             listen_error: None,
             clients: Vec::new(),
             newcomers: Vec::new(),
+            handshaking: None,
             turned_away: TurnedAway::default(),
             connections: 0,
             gathered: Gathered::default(),
@@ -220,6 +226,11 @@ impl Port {
 
     fn listen(&mut self) {
         self.listener = None;
+        if !self.settings.may_listen() {
+            self.listen_error = None;
+            self.paused_until = None;
+            return;
+        }
         match Listener::bind(&self.settings.listen) {
             Ok(listener) => {
                 tracing::info!(port = self.name, addresses = ?listener.addresses(), "listening");
@@ -288,6 +299,7 @@ impl Port {
             self.poll_outboxes(cx);
             self.admitted = false;
             self.poll_accept(cx);
+            self.poll_handshakes(cx);
             self.poll_newcomers(cx);
             if !self.admitted || self.again {
                 break;

@@ -28,6 +28,7 @@ use crate::{
     opener::Opener,
     report::{self, NodeIdentity},
     supervisor::{Config, GRACE, Supervisor},
+    tls,
 };
 
 /// How long closes of ttys may go on after everything else has ended.
@@ -96,7 +97,8 @@ async fn control(args: RunArgs, first: Option<Fleet>, parts: Parts) -> Result<()
     let metrics = Metrics::default();
     let admin_addresses = args.admin_addresses();
     let bind = args.addresses();
-    let RunArgs { fleet, file, node, sysfs_root, dev_root, state_dir, report_file, pod_uid, .. } = args;
+    let RunArgs { fleet, file, node, sysfs_root, dev_root, state_dir, tls_dir, report_file, pod_uid, .. } =
+        args;
 
     // Who we are, and where the fleet comes from.
     let (fleet_tx, fleet_rx) = watch::channel(FleetState::default());
@@ -138,8 +140,14 @@ async fn control(args: RunArgs, first: Option<Fleet>, parts: Parts) -> Result<()
         admin = ?admin_addresses,
         "bridge starts"
     );
-    let config =
-        Config { node: identity.node.clone(), sysfs_root, dev_root: dev_root.clone(), bind, in_cluster };
+    let config = Config {
+        node: identity.node.clone(),
+        sysfs_root,
+        dev_root: dev_root.clone(),
+        bind,
+        in_cluster,
+        tls: tls::Options { dir: tls_dir, ..tls::Options::default() },
+    };
     let hotplug = Hotplug::new(&dev_root);
     let pulse = data.pulse();
     let (supervisor, outlook) =

@@ -49,6 +49,7 @@ use crate::{
     opener::Opener,
     port::{Command, EndReason},
     report::{NodeReport, published},
+    tls::{self, Tls},
     tty::{AdoptError, InForce, Tty},
 };
 
@@ -70,6 +71,8 @@ pub struct Config {
     pub bind: Vec<IpAddr>,
     /// Whether this is a pod: ports are pod ports unless the fleet asks for the host's network.
     pub in_cluster: bool,
+    /// Certificates of the devices that ask for TLS.
+    pub tls: tls::Options,
 }
 
 /// Ttys that are open now, by port, for the line-error counters.
@@ -96,6 +99,7 @@ pub struct Supervisor {
     metrics: Metrics,
     fleet: watch::Receiver<FleetState>,
     changed: Arc<Notify>,
+    tls: Tls,
 
     scan: Scan,
     slots: BTreeMap<String, Slot>,
@@ -141,6 +145,7 @@ impl Supervisor {
         let released = Arc::clone(&changed);
         let supervisor = Self {
             opening: Opening { opener, closer, dev_root: config.dev_root.clone(), released },
+            tls: Tls::new(config.tls.clone()),
             config,
             data,
             metrics,
@@ -191,6 +196,7 @@ impl Supervisor {
                     self.retry_all();
                 }
                 () = changed.notified() => {}
+                () = self.tls.changed() => self.adopt_certificates().await,
                 Some(done) = self.work.join_next() => match done {
                     Ok(done) => self.finish(done).await,
                     Err(error) if error.is_cancelled() => {}
@@ -307,6 +313,7 @@ impl Supervisor {
             // A port's task ends by itself only by a bug: start it anew.
             if let Some(slot) = self.slots.remove(&name) {
                 self.start_port(slot.device, slot.settings).await;
+                self.adopt_certificates().await;
                 self.changed.notify_one();
             }
         }

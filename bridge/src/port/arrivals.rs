@@ -1,6 +1,7 @@
 //! Who connects, and whether that ends somebody else: acceptance, takeover, sharing, refusal.
 
 use std::{
+    net::SocketAddr,
     task::{Context, Poll},
     time::Duration,
 };
@@ -8,7 +9,8 @@ use std::{
 use serialfleet_api::fleet::{ClientPolicy, Protocol};
 use tokio::time::Instant;
 
-use super::{EndReason, PAUSE, Port, TURN, client::Client};
+use super::{EndReason, PAUSE, Port, TURN, client::Client, transport::Transport};
+use crate::tls::Terms;
 
 /// Newcomers that wait for their first byte or their turn.
 const NEWCOMERS: usize = 16;
@@ -57,12 +59,15 @@ impl Port {
             match accepted {
                 Ok((stream, peer)) => {
                     self.metrics.connections.inc();
-                    self.connections += 1;
-                    let client = Client::new(self.connections, stream, peer, self.settings.keepalive);
-                    if self.settings.protocol == Protocol::Rfc2217 {
-                        client.keep_urgent_inline();
+                    match &self.settings.tls {
+                        None => self.welcome(cx, Transport::Plain(stream), peer),
+                        Some(Terms { offer: Some(offer), .. }) => {
+                            let offer = offer.clone();
+                            self.begin_handshake(stream, peer, &offer);
+                        }
+                        // Without a certificate nobody listens.
+                        Some(Terms { offer: None, .. }) => {}
                     }
-                    self.welcome(cx, client);
                 }
                 Err(error) => {
                     // EMFILE and its like come back at once for ever; anything else is a peer that left.
@@ -75,15 +80,20 @@ impl Port {
         self.again = true;
     }
 
-    fn welcome(&mut self, cx: &mut Context<'_>, client: Client) {
+    pub(super) fn welcome(&mut self, cx: &mut Context<'_>, transport: Transport, peer: SocketAddr) {
+        self.connections += 1;
+        let client = Client::new(self.connections, transport, peer, self.settings.keepalive);
+        if self.settings.protocol == Protocol::Rfc2217 {
+            client.keep_urgent_inline();
+        }
         if !self.allowed(&client.peer) {
-            return self.turn_away(&client, EndReason::NotAllowed);
+            return self.turn_away(client.peer, EndReason::NotAllowed, "", true);
         }
         if self.newcomers.is_empty() && self.has_room() {
             return self.admit(cx, client);
         }
         if self.newcomers.len() >= NEWCOMERS {
-            return self.turn_away(&client, EndReason::TooMany);
+            return self.turn_away(client.peer, EndReason::TooMany, "", true);
         }
         let leaving = self.somebody_leaves();
         if self.newcomers.is_empty() && self.has_room() {
@@ -93,8 +103,8 @@ impl Port {
             ClientPolicy::Takeover => Some(Instant::now() + TAKEOVER),
             // Somebody who sent FIN is about to leave: whoever comes next waits for that, and is not turned away.
             _ if leaving => None,
-            ClientPolicy::Share => return self.turn_away(&client, EndReason::TooMany),
-            ClientPolicy::Refuse => return self.turn_away(&client, EndReason::Refused),
+            ClientPolicy::Share => return self.turn_away(client.peer, EndReason::TooMany, "", true),
+            ClientPolicy::Refuse => return self.turn_away(client.peer, EndReason::Refused, "", true),
         };
         self.newcomers.push(Newcomer { client, takes_over });
     }
@@ -159,7 +169,7 @@ impl Port {
         }
         let now = Instant::now();
         let mut at = 0;
-        while let Some(newcomer) = self.newcomers.get(at) {
+        while let Some(newcomer) = self.newcomers.get_mut(at) {
             let takes_over = newcomer.takes_over.is_some();
             let due = newcomer.takes_over.is_some_and(|deadline| deadline <= now);
             let byte = match newcomer.client.poll_peek(cx) {
@@ -170,7 +180,7 @@ impl Port {
             };
             if byte == Some(false) {
                 let newcomer = self.newcomers.remove(at);
-                self.turn_away(&newcomer.client, EndReason::Probe);
+                self.turn_away(newcomer.client.peer, EndReason::Probe, "", true);
             } else if self.has_room() {
                 let newcomer = self.newcomers.remove(at);
                 self.admit(cx, newcomer.client);
@@ -185,7 +195,7 @@ impl Port {
                 }
                 let newcomer = self.newcomers.remove(at);
                 for earlier in self.newcomers.drain(..at).collect::<Vec<_>>() {
-                    self.turn_away(&earlier.client, EndReason::TakenOver);
+                    self.turn_away(earlier.client.peer, EndReason::TakenOver, "", true);
                 }
                 self.deliver(cx);
                 self.evict_all();
@@ -222,20 +232,29 @@ impl Port {
     }
 
     pub(super) fn end_newcomers(&mut self, reason: EndReason) {
+        self.end_handshakes(reason);
         for newcomer in std::mem::take(&mut self.newcomers) {
-            self.turn_away(&newcomer.client, reason);
+            self.turn_away(newcomer.client.peer, reason, "", true);
         }
     }
 
-    /// Counts and names somebody who was never let in. A flood must not become one of log lines as well.
-    pub(super) fn turn_away(&mut self, client: &Client, reason: EndReason) {
+    /// Counts and names somebody who was never let in. A flood must not become one of log lines as well: so many are
+    /// named at the usual level, and none who are not worth that (`loud`).
+    pub(super) fn turn_away(&mut self, peer: SocketAddr, reason: EndReason, why: &str, loud: bool) {
         self.metrics.ended(reason);
-        let (named, unnamed) = self.turned_away.name();
+        let (named, unnamed) = if loud { self.turned_away.name() } else { (false, 0) };
         if unnamed > 0 {
-            tracing::info!(port = self.name, count = unnamed, "more were turned away than were named");
+            tracing::info!(
+                port = self.name,
+                count = unnamed,
+                "more clients were turned away than were named"
+            );
         }
+        let reason = reason.as_str();
         if named {
-            tracing::info!(port = self.name, peer = %client.peer, reason = reason.as_str(), "turned away");
+            tracing::info!(port = self.name, %peer, reason, why, "client turned away");
+        } else {
+            tracing::debug!(port = self.name, %peer, reason, why, "client turned away");
         }
     }
 }

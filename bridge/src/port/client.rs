@@ -1,4 +1,4 @@
-//! One TCP client: its socket, what is owed to it, and when it is given up.
+//! One TCP client: its connection, what is owed to it, and when it is given up.
 #![allow(unsafe_code, reason = "TCP_INFO and SIOCOUTQ have no safe wrapper")]
 
 use std::{
@@ -6,7 +6,6 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     os::fd::AsRawFd,
-    pin::Pin,
     task::{Context, Poll, ready},
     time::{Duration, SystemTime},
 };
@@ -14,13 +13,9 @@ use std::{
 use rustix::{io::Errno, net::RecvFlags};
 use serialfleet_api::resolve::Keepalive;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-    time::Instant,
-};
+use tokio::{net::TcpStream, time::Instant};
 
-use super::{CHUNK, EndReason, TURN, com_port::Speaker, ledger::Account};
+use super::{CHUNK, EndReason, TURN, com_port::Speaker, ledger::Account, transport::Transport};
 
 /// Most bytes that wait for one client.
 const OUTBOX: usize = 64 * 1024;
@@ -35,7 +30,7 @@ pub(super) enum Received {
 }
 
 pub(super) struct Client {
-    stream: TcpStream,
+    transport: Transport,
     /// No other client of the port ever has the same.
     pub(super) id: u64,
     pub(super) peer: SocketAddr,
@@ -58,9 +53,9 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(id: u64, stream: TcpStream, peer: SocketAddr, keepalive: Keepalive) -> Self {
+    pub(super) fn new(id: u64, transport: Transport, peer: SocketAddr, keepalive: Keepalive) -> Self {
         let client = Self {
-            stream,
+            transport,
             id,
             peer: SocketAddr::new(canonical(peer.ip()), peer.port()),
             since: SystemTime::now(),
@@ -80,7 +75,7 @@ impl Client {
 
     /// Keepalive, user timeout and TCP_NODELAY. A socket that refuses them is served all the same.
     pub(super) fn set_keepalive(&self, keepalive: Keepalive) {
-        let socket = SockRef::from(&self.stream);
+        let socket = SockRef::from(self.transport.socket());
         let probes = TcpKeepalive::new()
             .with_time(Duration::from_secs(keepalive.idle_seconds.into()))
             .with_interval(Duration::from_secs(keepalive.interval_seconds().into()));
@@ -97,14 +92,14 @@ impl Client {
     /// Has an urgent byte stay where it is among the others: taken out, as by default, the mark of telnet's SYNC
     /// would leave half a command behind (RFC 854, SO_OOBINLINE of socket(7)).
     pub(super) fn keep_urgent_inline(&self) {
-        if let Err(error) = SockRef::from(&self.stream).set_out_of_band_inline(true) {
+        if let Err(error) = SockRef::from(self.transport.socket()).set_out_of_band_inline(true) {
             tracing::debug!(peer = %self.peer, %error, "socket option refused");
         }
     }
 
-    /// Bytes that its socket has not taken.
+    /// Bytes that its socket has not taken, encrypted ones included.
     pub(super) fn owed(&self) -> usize {
-        self.outbox.len()
+        self.outbox.len() + self.transport.pending()
     }
 
     /// Bytes that it wants later.
@@ -165,11 +160,8 @@ impl Client {
     }
 
     /// Whether a byte has arrived (true) or FIN (false), without taking it.
-    pub(super) fn poll_peek(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        let mut byte = [0];
-        let mut buffer = ReadBuf::new(&mut byte);
-        let peeked = ready!(self.stream.poll_peek(cx, &mut buffer))?;
-        Poll::Ready(Ok(peeked > 0))
+    pub(super) fn poll_peek(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        self.transport.poll_peek(cx)
     }
 
     pub(super) fn poll_read(
@@ -180,14 +172,13 @@ impl Client {
         if self.half_closed {
             return Poll::Pending;
         }
-        let mut buffer = ReadBuf::new(buffer);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
-        if buffer.filled().is_empty() {
+        let read = ready!(self.transport.poll_read(cx, buffer))?;
+        if read == 0 {
             self.half_closed = true;
             self.touch();
             return Poll::Ready(Ok(Received::End));
         }
-        Poll::Ready(Ok(Received::Bytes(buffer.filled().len())))
+        Poll::Ready(Ok(Received::Bytes(read)))
     }
 
     /// As [`Self::poll_read`], for a socket that keeps urgent bytes inline: a read ends at such a byte (tcp(7)), which
@@ -200,10 +191,11 @@ impl Client {
         let read = self.poll_read(cx, buffer);
         let was_short =
             std::mem::replace(&mut self.read_short, matches!(read, Poll::Ready(Ok(Received::Bytes(_)))));
+        let Transport::Plain(socket) = &self.transport else { return read };
         if !was_short || read.is_ready() || self.half_closed {
             return read;
         }
-        match rustix::net::recv(&self.stream, buffer, RecvFlags::DONTWAIT) {
+        match rustix::net::recv(socket, buffer, RecvFlags::DONTWAIT) {
             Ok((0, _)) => {
                 self.half_closed = true;
                 self.touch();
@@ -237,7 +229,7 @@ impl Client {
             flushed?;
         }
         while self.outbox.is_empty() && !bytes.is_empty() {
-            match Pin::new(&mut self.stream).poll_write(cx, bytes) {
+            match self.transport.poll_write(cx, bytes) {
                 Poll::Ready(Ok(written)) => bytes = bytes.get(written..).unwrap_or_default(),
                 Poll::Ready(Err(_)) => return Err(EndReason::PeerLost),
                 Poll::Pending => break,
@@ -255,7 +247,7 @@ impl Client {
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EndReason>> {
         while !self.outbox.is_empty() {
             let (front, _) = self.outbox.as_slices();
-            match ready!(Pin::new(&mut self.stream).poll_write(cx, front)) {
+            match ready!(self.transport.poll_write(cx, front)) {
                 Ok(written) => {
                     self.outbox.drain(..written);
                     self.account.set(self.outbox.len(), cx);
@@ -263,6 +255,9 @@ impl Client {
                 Err(_) => return Poll::Ready(Err(EndReason::PeerLost)),
             }
             self.touch();
+        }
+        if ready!(self.transport.poll_flush(cx)).is_err() {
+            return Poll::Ready(Err(EndReason::PeerLost));
         }
         // A burst must not cost memory for ever.
         if self.outbox.capacity() > 0 {
@@ -281,13 +276,8 @@ impl Client {
     }
 
     /// Whether a byte is there (true), FIN (false), or nothing yet, whatever the runtime knows of it.
-    pub(super) fn peek(&self) -> Option<bool> {
-        let mut byte = [0_u8];
-        match rustix::net::recv(&self.stream, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-            Ok((_, peeked)) => Some(peeked > 0),
-            Err(Errno::WOULDBLOCK | Errno::INTR) => None,
-            Err(_) => Some(false),
-        }
+    pub(super) fn peek(&mut self) -> Option<bool> {
+        self.transport.peek()
     }
 
     /// Asks the kernel about a client that is not being read: whether it has sent FIN, within the last five seconds
@@ -296,7 +286,7 @@ impl Client {
     /// # Errors
     /// [`EndReason::PeerLost`] if the connection broke.
     pub(super) fn is_finishing(&mut self) -> Result<bool, EndReason> {
-        match tcp_state(&self.stream) {
+        match tcp_state(self.transport.socket()) {
             Some(TCP_CLOSE) => Err(EndReason::PeerLost),
             Some(TCP_CLOSE_WAIT) => {
                 let since = *self.finishing.get_or_insert_with(Instant::now);
@@ -310,10 +300,10 @@ impl Client {
     /// acknowledged. Closing earlier, with bytes unread or unsent, would reset the connection and lose them.
     pub(super) fn poll_finish(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<()> {
         if !self.finished {
-            self.finished = true;
-            if SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write).is_err() {
+            if ready!(self.transport.poll_close(cx)).is_err() {
                 return Poll::Ready(());
             }
+            self.finished = true;
         }
         // The rest is read after the next look for acknowledgements.
         for _ in 0..TURN {
@@ -321,7 +311,7 @@ impl Client {
                 break;
             }
         }
-        if unacknowledged(&self.stream) == 0 { Poll::Ready(()) } else { Poll::Pending }
+        if unacknowledged(self.transport.socket()) == 0 { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
@@ -355,6 +345,6 @@ fn unacknowledged(stream: &TcpStream) -> libc::c_int {
 }
 
 /// An IPv4 address that came through an IPv6 socket is an IPv4 address.
-fn canonical(address: IpAddr) -> IpAddr {
+pub(super) fn canonical(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }

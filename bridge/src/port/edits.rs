@@ -10,13 +10,12 @@ impl Port {
         let before = std::mem::replace(&mut self.settings, settings);
         // After a release there is no listener, whatever the addresses.
         let moved = self.settings.moves(&before);
-        if moved || self.listener.is_none() {
-            if moved {
-                self.end_all(EndReason::Reconfigured);
-            }
-            if self.device.is_some() && self.drain_until.is_none() {
-                self.listen();
-            }
+        if moved {
+            self.end_all(EndReason::Reconfigured);
+        }
+        let changed = moved || self.listener.is_none() || before.may_listen() != self.settings.may_listen();
+        if changed && self.device.is_some() && self.drain_until.is_none() {
+            self.listen();
         }
         if before.line != self.settings.line {
             self.remember_line();
@@ -34,7 +33,7 @@ impl Port {
             if self.allowed(&newcomer.client.peer) {
                 self.newcomers.push(newcomer);
             } else {
-                self.turn_away(&newcomer.client, EndReason::NotAllowed);
+                self.turn_away(newcomer.client.peer, EndReason::NotAllowed, "", true);
             }
         }
         let mut at = 0;

@@ -15,8 +15,12 @@ pub enum EndReason {
     Probe,
     /// It is outside `allowFrom`.
     NotAllowed,
-    /// More than `max` share the port, or too many newcomers were waiting.
+    /// More than `max` share the port, too many newcomers were waiting, or too many TLS handshakes were under way.
     TooMany,
+    /// Its TLS handshake failed: no TLS, no common version, or a certificate that is missing or not trusted.
+    TlsFailed,
+    /// Its TLS handshake took too long.
+    TlsTimeout,
     /// Its queue was full.
     SlowReader,
     /// All queues together were too large, and this client's was the largest.
@@ -46,6 +50,8 @@ impl EndReason {
             Self::Probe => "Probe",
             Self::NotAllowed => "NotAllowed",
             Self::TooMany => "TooMany",
+            Self::TlsFailed => "TlsFailed",
+            Self::TlsTimeout => "TlsTimeout",
             Self::SlowReader => "SlowReader",
             Self::Memory => "Memory",
             Self::Idle => "Idle",

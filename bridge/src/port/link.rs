@@ -14,7 +14,7 @@ use serialfleet_api::{
 use tokio::{sync::oneshot, time::Instant};
 
 use super::EndReason;
-use crate::{overlay::Overlay, tty::Tty};
+use crate::{overlay::Overlay, tls::Terms, tty::Tty};
 
 /// What a port needs of its device's settings.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,12 +44,20 @@ pub struct PortSettings {
     pub keepalive: Keepalive,
     /// Silence of the device after which what it sent is delivered; zero: at once.
     pub frame_gap: Duration,
+    /// TLS towards clients; `None`: plain TCP.
+    pub tls: Option<Terms>,
 }
 
 impl PortSettings {
     /// Whether clients of the settings `before` are closed and connect anew.
     pub fn moves(&self, before: &Self) -> bool {
-        self.listen != before.listen || self.protocol != before.protocol
+        let mode = |settings: &Self| settings.tls.as_ref().map(|terms| terms.mode);
+        self.listen != before.listen || self.protocol != before.protocol || mode(self) != mode(before)
+    }
+
+    /// Who asks for TLS and has no valid certificate is never served in plain text.
+    pub(super) fn may_listen(&self) -> bool {
+        self.tls.as_ref().is_none_or(|terms| terms.offer.is_some())
     }
 }
 

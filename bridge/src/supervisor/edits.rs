@@ -16,6 +16,7 @@ use super::{FIRST_PLAN, Supervisor, slot::Slot};
 use crate::{
     port::{Command, EndReason, Phase, Port, PortSettings},
     report::serving_elsewhere,
+    tls,
 };
 
 /// Commands waiting for one port; the supervisor waits when it is full.
@@ -39,6 +40,7 @@ impl Supervisor {
             }
         }
         let listen_ports = self.listen_ports(&fleet.object, &devices);
+        self.tls.retain(|name| devices.get(name).is_some_and(|device| device.tls.is_some()));
         let devices: BTreeMap<String, (ResolvedDevice, PortSettings)> = devices
             .into_iter()
             .map(|(name, device)| {
@@ -74,7 +76,24 @@ impl Supervisor {
                 None => self.start_port(device, settings).await,
             }
         }
+        self.adopt_certificates().await;
         self.end_holds(&fleet.object).await;
+    }
+
+    /// Tells the ports that ask for TLS what they have for it now.
+    pub(super) async fn adopt_certificates(&mut self) {
+        for (name, slot) in &mut self.slots {
+            let Some(mode) = slot.device.tls else {
+                slot.set_certificate(tls::Standing::default());
+                continue;
+            };
+            let (terms, standing) = self.tls.terms(name, mode);
+            slot.set_certificate(standing);
+            if slot.settings.tls.as_ref() != Some(&terms) {
+                slot.settings.tls = Some(terms);
+                slot.tell(Command::Settings(slot.settings.clone())).await;
+            }
+        }
     }
 
     /// Has the listeners of all `leaving` closed before any of their addresses is bound anew: two devices may have
@@ -126,7 +145,7 @@ impl Supervisor {
         pod_ports(names).into_iter().map(|(name, port)| (name.to_owned(), port)).collect()
     }
 
-    fn port_settings(&self, device: &ResolvedDevice, port: u16) -> PortSettings {
+    fn port_settings(&mut self, device: &ResolvedDevice, port: u16) -> PortSettings {
         let idle = device.clients.idle_timeout_seconds;
         PortSettings {
             listen: self.config.bind.iter().map(|address| SocketAddr::new(*address, port)).collect(),
@@ -140,6 +159,7 @@ impl Supervisor {
             networks: device.clients.networks(),
             hold: Duration::from_secs(device.hold_seconds.into()),
             keepalive: device.keepalive,
+            tls: device.tls.map(|mode| self.tls.terms(&device.name, mode).0),
             frame_gap: Duration::from_millis(device.frame_gap_milliseconds.into()),
         }
     }

@@ -21,6 +21,7 @@ use serialfleet_bridge::{
     metrics::Metrics,
     opener::Opener,
     supervisor::{Config, Outlook, PortView, Supervisor},
+    tls,
 };
 use serialfleet_sim::{Host, Scene, StickSpec};
 use tokio::sync::watch;
@@ -66,11 +67,19 @@ impl Rig {
     }
 
     pub(crate) fn on(host: Host, devices: &str) -> Self {
-        Self::with_ceiling(usize::MAX, host, devices)
+        Self::with_tls(host, devices, tls::Options::default())
     }
 
     /// With this limit for all queues together.
     pub(crate) fn with_ceiling(ceiling: usize, host: Host, devices: &str) -> Self {
+        Self::start(host, devices, ceiling, tls::Options::default())
+    }
+
+    pub(crate) fn with_tls(host: Host, devices: &str, tls: tls::Options) -> Self {
+        Self::start(host, devices, usize::MAX, tls)
+    }
+
+    fn start(host: Host, devices: &str, ceiling: usize, tls: tls::Options) -> Self {
         let address = own_address();
         let state = FleetState {
             fleet: Some(Arc::new(Fleet { object: fleet(devices), refused: BTreeMap::new() })),
@@ -86,6 +95,7 @@ impl Rig {
             dev_root: host.dev_root().to_owned(),
             bind: vec![address],
             in_cluster: false,
+            tls,
         };
         let opener = Opener::start(host.dev_root().to_owned()).unwrap();
         let (data, data_join) = DataThread::start(ceiling).unwrap();

@@ -68,6 +68,7 @@ impl Node {
             dev_root: tree.dev_root(),
             bind: vec![pod_ip],
             in_cluster: true,
+            tls: Default::default(),
         };
         let identity = NodeIdentity {
             fleet: "home".into(),
