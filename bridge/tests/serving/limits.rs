@@ -2,6 +2,7 @@
 
 use std::{net::TcpStream, thread};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serialfleet_sim::{Host, Mode};
 
 use super::rig::{LIMIT, Rig, stick};
@@ -14,8 +15,15 @@ fn ended(port: &str, reason: &str) -> String {
     format!("serialfleet_port_clients_ended_total{{port=\"{port}\",reason=\"{reason}\"}}")
 }
 
+/// All tests of this binary share one table of descriptors, and 1024 is the usual limit.
+fn allow_descriptors() {
+    let limits = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, maximum: limits.maximum }).unwrap();
+}
+
 #[test]
 fn a_thousand_connections_at_once_do_the_served_client_no_harm() {
+    allow_descriptors();
     for (policy, reason) in [("policy: Refuse", "Refused"), ("policy: Share, max: 1", "TooMany")] {
         let rig = Rig::new(&device("zigbee", "A1", &format!(", clients: {{{policy}}}")));
         let stick = rig.host.plug(stick("A1")).unwrap();
@@ -56,6 +64,7 @@ fn a_thousand_health_checks_evict_nobody_and_the_silent_are_bounded() {
     while turned_away() < 1000.0 {
         client.echo(b"still here");
     }
+    allow_descriptors();
     // Of those who stay and say nothing only some wait for their turn.
     let silent: Vec<_> = (0..200).map(|_| TcpStream::connect_timeout(&address, LIMIT).unwrap()).collect();
     rig.wait_metric("serialfleet_port_connections_total{port=\"zigbee\"}", 1201.0);
