@@ -67,6 +67,9 @@ pub struct RunArgs {
     /// Where the last good fleet is kept for a start without the API server.
     #[arg(long, env = "SERIALFLEET_STATE_DIR", value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
+    /// Where certificates and keys are, for devices that ask for TLS.
+    #[arg(long, env = "SERIALFLEET_TLS_DIR", value_name = "DIR")]
+    pub tls_dir: Option<PathBuf>,
     /// With --file: where this node's SerialNode is written.
     #[arg(long, env = "SERIALFLEET_REPORT_FILE", value_name = "PATH")]
     pub report_file: Option<PathBuf>,

@@ -6,6 +6,7 @@
 //! | opener | [`opener`] | see the network |
 //! | data | [`data`], [`port`] | block, read sysfs, talk to the API |
 //! | line, modem | [`port::LineThread`], one pair for each port with RFC 2217 clients | see a byte that is forwarded |
+//! | tls | [`tls`]: handshakes, while a device asks for TLS | see a byte of a device |
 //! | control | all others | touch a byte that is forwarded |
 //!
 //! [`run`] starts the threads. [`supervisor`] joins the parts: [`fleet_source`] and [`discovery`] -> [`matching`]
@@ -24,6 +25,7 @@ pub mod holder;
 pub mod import;
 pub mod import_command;
 pub mod matching;
+pub mod memory;
 pub mod metrics;
 pub mod opener;
 pub mod overlay;
@@ -33,4 +35,5 @@ pub mod report;
 pub mod rfc2217;
 pub mod run;
 pub mod supervisor;
+pub mod tls;
 pub mod tty;

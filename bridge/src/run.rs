@@ -23,10 +23,12 @@ use crate::{
     data::{DataThread, DataThreadJoin},
     discovery::hotplug::Hotplug,
     fleet_source::{self, Fleet, FleetState},
+    memory,
     metrics::Metrics,
     opener::Opener,
     report::{self, NodeIdentity},
     supervisor::{Config, GRACE, Supervisor},
+    tls,
 };
 
 /// How long closes of ttys may go on after everything else has ended.
@@ -59,7 +61,8 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
     };
     // Both threads start before the control thread's runtime: the opener must not inherit anything of it.
     let opener = Opener::start(args.dev_root.clone()).context("cannot start the opener")?;
-    let (data, data_join) = DataThread::start().context("cannot start the data thread")?;
+    let (data, data_join) =
+        DataThread::start(memory::queue_ceiling()).context("cannot start the data thread")?;
     let closer = Closer::default();
     let parts = Parts { opener, data, data_join, closer: closer.clone(), level };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -94,7 +97,8 @@ async fn control(args: RunArgs, first: Option<Fleet>, parts: Parts) -> Result<()
     let metrics = Metrics::default();
     let admin_addresses = args.admin_addresses();
     let bind = args.addresses();
-    let RunArgs { fleet, file, node, sysfs_root, dev_root, state_dir, report_file, pod_uid, .. } = args;
+    let RunArgs { fleet, file, node, sysfs_root, dev_root, state_dir, tls_dir, report_file, pod_uid, .. } =
+        args;
 
     // Who we are, and where the fleet comes from.
     let (fleet_tx, fleet_rx) = watch::channel(FleetState::default());
@@ -136,8 +140,14 @@ async fn control(args: RunArgs, first: Option<Fleet>, parts: Parts) -> Result<()
         admin = ?admin_addresses,
         "bridge starts"
     );
-    let config =
-        Config { node: identity.node.clone(), sysfs_root, dev_root: dev_root.clone(), bind, in_cluster };
+    let config = Config {
+        node: identity.node.clone(),
+        sysfs_root,
+        dev_root: dev_root.clone(),
+        bind,
+        in_cluster,
+        tls: tls::Options { dir: tls_dir, ..tls::Options::default() },
+    };
     let hotplug = Hotplug::new(&dev_root);
     let pulse = data.pulse();
     let (supervisor, outlook) =

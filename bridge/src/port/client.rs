@@ -1,4 +1,4 @@
-//! One TCP client: its socket, what is owed to it, and when it is given up.
+//! One TCP client: its connection, what is owed to it, and when it is given up.
 #![allow(unsafe_code, reason = "TCP_INFO and SIOCOUTQ have no safe wrapper")]
 
 use std::{
@@ -6,7 +6,6 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     os::fd::AsRawFd,
-    pin::Pin,
     task::{Context, Poll, ready},
     time::{Duration, SystemTime},
 };
@@ -14,71 +13,14 @@ use std::{
 use rustix::{io::Errno, net::RecvFlags};
 use serialfleet_api::resolve::Keepalive;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-    time::Instant,
-};
+use tokio::{net::TcpStream, time::Instant};
+
+use super::{CHUNK, EndReason, TURN, com_port::Speaker, ledger::Account, transport::Transport};
 
 /// Most bytes that wait for one client.
-pub(super) const OUTBOX: usize = 64 * 1024;
+const OUTBOX: usize = 64 * 1024;
 /// How long a client that sent FIN is kept without bytes to it.
 const HALF_CLOSED: Duration = Duration::from_secs(5);
-
-/// Why a client was ended; also the metric's label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EndReason {
-    /// It closed its side and nothing was left to send.
-    PeerClosed,
-    /// Its connection broke: reset, or dead for longer than `userTimeoutSeconds`.
-    PeerLost,
-    /// A newcomer took over.
-    TakenOver,
-    /// The policy is Refuse and the port was taken.
-    Refused,
-    /// It connected and closed without a byte while the port was taken: a health check.
-    Probe,
-    /// It is outside `allowFrom`.
-    NotAllowed,
-    /// Too many newcomers were waiting.
-    TooMany,
-    /// Its queue was full.
-    SlowReader,
-    /// No byte either way for `idleTimeoutSeconds`.
-    Idle,
-    /// The device did not come back within `holdSeconds`.
-    HoldExpired,
-    /// Another device answers to the name now.
-    DeviceChanged,
-    /// The device is served by another node.
-    Moved,
-    /// An edit changed the address, or took the device away.
-    Reconfigured,
-    /// The bridge stops.
-    Shutdown,
-}
-
-impl EndReason {
-    /// The word used in logs and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::PeerClosed => "PeerClosed",
-            Self::PeerLost => "PeerLost",
-            Self::TakenOver => "TakenOver",
-            Self::Refused => "Refused",
-            Self::Probe => "Probe",
-            Self::NotAllowed => "NotAllowed",
-            Self::TooMany => "TooMany",
-            Self::SlowReader => "SlowReader",
-            Self::Idle => "Idle",
-            Self::HoldExpired => "HoldExpired",
-            Self::DeviceChanged => "DeviceChanged",
-            Self::Moved => "Moved",
-            Self::Reconfigured => "Reconfigured",
-            Self::Shutdown => "Shutdown",
-        }
-    }
-}
 
 /// What a client's socket had to say.
 pub(super) enum Received {
@@ -88,10 +30,17 @@ pub(super) enum Received {
 }
 
 pub(super) struct Client {
-    stream: TcpStream,
+    transport: Transport,
+    /// No other client of the port ever has the same.
+    pub(super) id: u64,
     pub(super) peer: SocketAddr,
     pub(super) since: SystemTime,
     outbox: VecDeque<u8>,
+    account: Account,
+    /// Where the protocol is Rfc2217.
+    pub(super) speaker: Option<Box<Speaker>>,
+    /// The runtime may take what was read last for all there is.
+    read_short: bool,
     /// FIN arrived.
     half_closed: bool,
     /// The socket does not take bytes although it may not be given up for that: its user timeout is off.
@@ -104,12 +53,16 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(stream: TcpStream, peer: SocketAddr, keepalive: Keepalive) -> Self {
+    pub(super) fn new(id: u64, transport: Transport, peer: SocketAddr, keepalive: Keepalive) -> Self {
         let client = Self {
-            stream,
+            transport,
+            id,
             peer: SocketAddr::new(canonical(peer.ip()), peer.port()),
             since: SystemTime::now(),
             outbox: VecDeque::new(),
+            account: Account::default(),
+            speaker: None,
+            read_short: false,
             half_closed: false,
             patient: false,
             last_activity: Instant::now(),
@@ -122,7 +75,7 @@ impl Client {
 
     /// Keepalive, user timeout and TCP_NODELAY. A socket that refuses them is served all the same.
     pub(super) fn set_keepalive(&self, keepalive: Keepalive) {
-        let socket = SockRef::from(&self.stream);
+        let socket = SockRef::from(self.transport.socket());
         let probes = TcpKeepalive::new()
             .with_time(Duration::from_secs(keepalive.idle_seconds.into()))
             .with_interval(Duration::from_secs(keepalive.interval_seconds().into()));
@@ -136,9 +89,57 @@ impl Client {
         }
     }
 
-    /// Whether bytes wait for it.
+    /// Has an urgent byte stay where it is among the others: taken out, as by default, the mark of telnet's SYNC
+    /// would leave half a command behind (RFC 854, SO_OOBINLINE of socket(7)).
+    pub(super) fn keep_urgent_inline(&self) {
+        if let Err(error) = SockRef::from(self.transport.socket()).set_out_of_band_inline(true) {
+            tracing::debug!(peer = %self.peer, %error, "socket option refused");
+        }
+    }
+
+    /// Bytes that its socket has not taken, encrypted ones included.
     pub(super) fn owed(&self) -> usize {
-        self.outbox.len()
+        self.outbox.len() + self.transport.pending()
+    }
+
+    /// Bytes that it wants later.
+    pub(super) fn withheld(&self) -> usize {
+        self.speaker.as_ref().map_or(0, |speaker| speaker.withheld.len())
+    }
+
+    /// Whether the device must wait for it, where the device waits for clients.
+    pub(super) fn is_behind(&self) -> bool {
+        // A chunk may double when it is escaped.
+        self.owed() > 0 || self.withheld() > OUTBOX - 2 * CHUNK
+    }
+
+    /// Whether all queues together are too large, and this one is the largest.
+    pub(super) fn is_overdrawn(&self) -> bool {
+        self.account.is_overdrawn()
+            || self.speaker.as_ref().is_some_and(|speaker| speaker.account.is_overdrawn())
+    }
+
+    /// Lets the session of a client that has one say something; it is sent with the next flush.
+    pub(super) fn speak<T>(
+        &mut self,
+        cx: &Context<'_>,
+        say: impl FnOnce(&mut Speaker, &mut VecDeque<u8>) -> T,
+    ) -> Option<T> {
+        let speaker = self.speaker.as_mut()?;
+        let owed = self.outbox.len();
+        let said = say(speaker, &mut self.outbox);
+        if self.outbox.len() != owed {
+            self.account.set(self.outbox.len(), cx);
+        }
+        Some(said)
+    }
+
+    /// What it did not want until now follows what it is owed; so this queue may hold twice its measure for once.
+    pub(super) fn want_data(&mut self, cx: &Context<'_>) {
+        self.speak(cx, |speaker, out| {
+            out.extend(std::mem::take(&mut speaker.withheld));
+            speaker.account.set(0, cx);
+        });
     }
 
     pub(super) fn is_half_closed(&self) -> bool {
@@ -159,11 +160,8 @@ impl Client {
     }
 
     /// Whether a byte has arrived (true) or FIN (false), without taking it.
-    pub(super) fn poll_peek(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        let mut byte = [0];
-        let mut buffer = ReadBuf::new(&mut byte);
-        let peeked = ready!(self.stream.poll_peek(cx, &mut buffer))?;
-        Poll::Ready(Ok(peeked > 0))
+    pub(super) fn poll_peek(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        self.transport.poll_peek(cx)
     }
 
     pub(super) fn poll_read(
@@ -174,14 +172,42 @@ impl Client {
         if self.half_closed {
             return Poll::Pending;
         }
-        let mut buffer = ReadBuf::new(buffer);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
-        if buffer.filled().is_empty() {
+        let read = ready!(self.transport.poll_read(cx, buffer))?;
+        if read == 0 {
             self.half_closed = true;
             self.touch();
             return Poll::Ready(Ok(Received::End));
         }
-        Poll::Ready(Ok(Received::Bytes(buffer.filled().len())))
+        Poll::Ready(Ok(Received::Bytes(read)))
+    }
+
+    /// As [`Self::poll_read`], for a socket that keeps urgent bytes inline: a read ends at such a byte (tcp(7)), which
+    /// the runtime takes for the end of what is there. So the kernel is asked once more.
+    pub(super) fn poll_read_past_urgent(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<Received>> {
+        let read = self.poll_read(cx, buffer);
+        let was_short =
+            std::mem::replace(&mut self.read_short, matches!(read, Poll::Ready(Ok(Received::Bytes(_)))));
+        let Transport::Plain(socket) = &self.transport else { return read };
+        if !was_short || read.is_ready() || self.half_closed {
+            return read;
+        }
+        match rustix::net::recv(socket, buffer, RecvFlags::DONTWAIT) {
+            Ok((0, _)) => {
+                self.half_closed = true;
+                self.touch();
+                Poll::Ready(Ok(Received::End))
+            }
+            Ok((read, _)) => {
+                self.read_short = true;
+                Poll::Ready(Ok(Received::Bytes(read)))
+            }
+            Err(Errno::WOULDBLOCK | Errno::INTR) => Poll::Pending,
+            Err(errno) => Poll::Ready(Err(errno.into())),
+        }
     }
 
     /// Hands bytes to the socket, and what it does not take to the queue.
@@ -189,13 +215,21 @@ impl Client {
     /// # Errors
     /// [`EndReason::SlowReader`] if the queue would overflow, [`EndReason::PeerLost`] if the connection broke.
     pub(super) fn give(&mut self, cx: &mut Context<'_>, mut bytes: &[u8]) -> Result<(), EndReason> {
+        if let Some(speaker) = self.speaker.as_mut().filter(|speaker| speaker.session.is_suspended()) {
+            if speaker.withheld.len() + bytes.len() > OUTBOX {
+                return Err(EndReason::SlowReader);
+            }
+            speaker.withheld.extend_from_slice(bytes);
+            speaker.account.set(speaker.withheld.len(), cx);
+            return Ok(());
+        }
         if !self.outbox.is_empty()
             && let Poll::Ready(flushed) = self.poll_flush(cx)
         {
             flushed?;
         }
         while self.outbox.is_empty() && !bytes.is_empty() {
-            match Pin::new(&mut self.stream).poll_write(cx, bytes) {
+            match self.transport.poll_write(cx, bytes) {
                 Poll::Ready(Ok(written)) => bytes = bytes.get(written..).unwrap_or_default(),
                 Poll::Ready(Err(_)) => return Err(EndReason::PeerLost),
                 Poll::Pending => break,
@@ -205,6 +239,7 @@ impl Client {
             return Err(EndReason::SlowReader);
         }
         self.outbox.extend(bytes);
+        self.account.set(self.outbox.len(), cx);
         Ok(())
     }
 
@@ -212,11 +247,17 @@ impl Client {
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EndReason>> {
         while !self.outbox.is_empty() {
             let (front, _) = self.outbox.as_slices();
-            match ready!(Pin::new(&mut self.stream).poll_write(cx, front)) {
-                Ok(written) => drop(self.outbox.drain(..written)),
+            match ready!(self.transport.poll_write(cx, front)) {
+                Ok(written) => {
+                    self.outbox.drain(..written);
+                    self.account.set(self.outbox.len(), cx);
+                }
                 Err(_) => return Poll::Ready(Err(EndReason::PeerLost)),
             }
             self.touch();
+        }
+        if ready!(self.transport.poll_flush(cx)).is_err() {
+            return Poll::Ready(Err(EndReason::PeerLost));
         }
         // A burst must not cost memory for ever.
         if self.outbox.capacity() > 0 {
@@ -235,13 +276,8 @@ impl Client {
     }
 
     /// Whether a byte is there (true), FIN (false), or nothing yet, whatever the runtime knows of it.
-    pub(super) fn peek(&self) -> Option<bool> {
-        let mut byte = [0_u8];
-        match rustix::net::recv(&self.stream, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-            Ok((_, peeked)) => Some(peeked > 0),
-            Err(Errno::WOULDBLOCK | Errno::INTR) => None,
-            Err(_) => Some(false),
-        }
+    pub(super) fn peek(&mut self) -> Option<bool> {
+        self.transport.peek()
     }
 
     /// Asks the kernel about a client that is not being read: whether it has sent FIN, within the last five seconds
@@ -250,7 +286,7 @@ impl Client {
     /// # Errors
     /// [`EndReason::PeerLost`] if the connection broke.
     pub(super) fn is_finishing(&mut self) -> Result<bool, EndReason> {
-        match tcp_state(&self.stream) {
+        match tcp_state(self.transport.socket()) {
             Some(TCP_CLOSE) => Err(EndReason::PeerLost),
             Some(TCP_CLOSE_WAIT) => {
                 let since = *self.finishing.get_or_insert_with(Instant::now);
@@ -264,17 +300,18 @@ impl Client {
     /// acknowledged. Closing earlier, with bytes unread or unsent, would reset the connection and lose them.
     pub(super) fn poll_finish(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<()> {
         if !self.finished {
-            self.finished = true;
-            if SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write).is_err() {
+            if ready!(self.transport.poll_close(cx)).is_err() {
                 return Poll::Ready(());
             }
+            self.finished = true;
         }
-        while let Poll::Ready(read) = self.poll_read(cx, buffer) {
-            if !matches!(read, Ok(Received::Bytes(_))) {
+        // The rest is read after the next look for acknowledgements.
+        for _ in 0..TURN {
+            if !matches!(self.poll_read(cx, buffer), Poll::Ready(Ok(Received::Bytes(_)))) {
                 break;
             }
         }
-        if unacknowledged(&self.stream) == 0 { Poll::Ready(()) } else { Poll::Pending }
+        if unacknowledged(self.transport.socket()) == 0 { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
@@ -308,6 +345,6 @@ fn unacknowledged(stream: &TcpStream) -> libc::c_int {
 }
 
 /// An IPv4 address that came through an IPv6 socket is an IPv4 address.
-fn canonical(address: IpAddr) -> IpAddr {
+pub(super) fn canonical(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }

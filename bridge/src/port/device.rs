@@ -98,6 +98,16 @@ impl Device {
         }
     }
 
+    /// For whoever sets the line.
+    pub(super) fn tty(&self) -> &Arc<Tty> {
+        self.tty.get_ref()
+    }
+
+    /// Bytes that the kernel holds for the device (TIOCOUTQ, which poll(2) of a tty looks at too: it never waits).
+    pub(super) fn queued(&self) -> u32 {
+        self.tty.get_ref().queued().unwrap_or(0)
+    }
+
     fn wait_for_room(&mut self) -> io::Result<()> {
         if self.room.is_none() {
             let fd = match self.spare.take() {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use serialfleet_api::{
+    fleet::FlowControl,
     node::{PortState, Warning},
     resolve::{Line, ResolvedDevice},
 };
@@ -25,6 +26,7 @@ use crate::{
     matching::Verdict,
     port::{Command, EndReason, Link, Phase, PortSettings},
     report::PortReport,
+    tls::Standing,
     tty::{InForce, Tty},
 };
 
@@ -41,8 +43,9 @@ pub(super) struct Slot {
     pub(super) device: ResolvedDevice,
     /// What the port was told last.
     pub(super) settings: PortSettings,
-    /// Why it is never opened, whatever is plugged in.
-    pub(super) fault: Option<Failure>,
+    /// Why nobody may connect, although it is open.
+    certificate: Option<Failure>,
+    certificate_warnings: Vec<Warning>,
     commands: mpsc::Sender<Command>,
     pub(super) link: watch::Receiver<Link>,
     pub(super) verdict: Verdict,
@@ -126,7 +129,8 @@ impl Slot {
         link: watch::Receiver<Link>,
     ) -> Self {
         Self {
-            fault: unsupported(&device),
+            certificate: None,
+            certificate_warnings: Vec::new(),
             device,
             settings,
             commands,
@@ -141,8 +145,22 @@ impl Slot {
 
     /// New settings; which tty is the port's, the next pass decides.
     pub(super) fn set_device(&mut self, device: ResolvedDevice) {
-        self.fault = unsupported(&device);
         self.device = device;
+    }
+
+    /// How its certificate stands now.
+    pub(super) fn set_certificate(&mut self, standing: Standing) {
+        self.certificate = standing.failure.map(|problem| Failure {
+            state: PortState::Failed,
+            reason: problem.reason,
+            message: problem.message,
+            gentle: false,
+        });
+        let warning = |problem: crate::tls::Problem| Warning {
+            reason: problem.reason.to_owned(),
+            message: problem.message,
+        };
+        self.certificate_warnings = standing.warnings.into_iter().map(warning).collect();
     }
 
     /// Tells the port. A port that has ended is noticed by its link.
@@ -177,7 +195,7 @@ impl Slot {
 
     /// Whether the device may be opened at all.
     pub(super) fn may_open(&self) -> bool {
-        !self.device.suspend && self.fault.is_none()
+        !self.device.suspend
     }
 
     pub(super) fn fail(&mut self, key: DeviceKey, tty: &str, failure: Failure) {
@@ -241,8 +259,10 @@ impl Slot {
             report.reason = reason.to_owned();
             report.message = message.to_owned();
         };
-        match (&self.fault, &link.phase, &self.failed, &self.verdict) {
-            (Some(fault), ..) => say(fault.state, fault.reason, &fault.message),
+        // Only where the device is: the others' ports miss nothing.
+        let certificate = self.certificate.as_ref().filter(|_| self.open.is_some());
+        match (certificate, &link.phase, &self.failed, &self.verdict) {
+            (Some(missing), ..) => say(missing.state, missing.reason, &missing.message),
             _ if self.device.suspend => {
                 say(
                     PortState::Suspended,
@@ -278,7 +298,7 @@ impl Slot {
             report.tty = Some(open.name.clone());
             report.identity = Some(open.identity.to_string());
             report.baud_rate = i32::try_from(open.in_force.baud_rate).ok();
-            report.warnings = self.warnings(open, in_cluster);
+            report.warnings = self.warnings(open, &link, in_cluster);
         } else if let Some(failed) =
             self.failed.as_ref().filter(|failed| failed.failure.state == report.state)
         {
@@ -289,8 +309,9 @@ impl Slot {
         report
     }
 
-    fn warnings(&self, open: &Open, in_cluster: bool) -> Vec<Warning> {
+    fn warnings(&self, open: &Open, link: &Link, in_cluster: bool) -> Vec<Warning> {
         let mut warnings = open.in_force.warnings.clone();
+        warnings.extend(self.certificate_warnings.iter().cloned());
         let mut warn = |reason: &str, message: String| {
             warnings.push(Warning { reason: reason.to_owned(), message });
         };
@@ -308,7 +329,13 @@ impl Slot {
                 ),
             );
         }
-        if in_cluster && !open.published && open.since.elapsed() >= PUBLISHED_WITHIN {
+        if link.output_stalled {
+            let (name, tty) = (&self.device.name, &open.name);
+            let flow_control = link.overlay.flow_control.unwrap_or(open.asked.flow_control);
+            warn("OutputStalled", output_stalled(name, tty, flow_control));
+        }
+        let served = self.certificate.is_none();
+        if in_cluster && served && !open.published && open.since.elapsed() >= PUBLISHED_WITHIN {
             warn(
                 "NotPublished",
                 format!(
@@ -321,27 +348,17 @@ impl Slot {
     }
 }
 
-/// What this version does not do yet: such a device is Failed, never served without it.
-fn unsupported(device: &ResolvedDevice) -> Option<Failure> {
-    use serialfleet_api::fleet::{ClientPolicy, Protocol};
-    let asked = if device.protocol == Protocol::Rfc2217 {
-        "protocol: Rfc2217"
-    } else if device.clients.policy == ClientPolicy::Share {
-        "clients.policy: Share"
-    } else if device.frame_gap_milliseconds > 0 {
-        "frameGapMilliseconds"
-    } else if device.tls.is_some() {
-        "tls"
-    } else {
-        return None;
-    };
-    Some(Failure {
-        state: PortState::Failed,
-        reason: "Unsupported",
-        message: format!(
-            "Bridge {} does not do `{asked}`: remove it to be served without, or run a version that does.",
-            env!("CARGO_PKG_VERSION")
+/// What to look at when bytes for a device do not move.
+fn output_stalled(device: &str, tty: &str, flow_control: FlowControl) -> String {
+    match flow_control {
+        FlowControl::RtsCts => format!(
+            "Bytes for {device} ({tty}) have not moved for 5 s because the device does not raise CTS: check that CTS is wired and the device is powered, or set line.flowControl to None."
         ),
-        gentle: false,
-    })
+        FlowControl::XonXoff => format!(
+            "Bytes for {device} ({tty}) have not moved for 5 s, probably because the device sent XOFF and no XON: check that it is ready, or set line.flowControl to None if it sends binary data."
+        ),
+        FlowControl::None => format!(
+            "Bytes for {device} ({tty}) have not moved for 5 s: the device takes no data; unplug it and plug it in again."
+        ),
+    }
 }

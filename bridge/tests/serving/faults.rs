@@ -88,24 +88,6 @@ fn a_second_candidate_only_warns_while_the_first_is_open() {
 }
 
 #[test]
-fn what_this_version_cannot_do_is_failed_and_never_opened() {
-    for (asked, named) in [
-        ("protocol: Rfc2217", "Rfc2217"),
-        ("clients: {policy: Share}", "Share"),
-        ("frameGapMilliseconds: 5", "frameGap"),
-        ("tls: {mode: Server}", "tls"),
-    ] {
-        let host = Host::new().unwrap();
-        let stick = host.plug(stick("A1")).unwrap();
-        let rig = Rig::on(host, &format!("  - {{name: zigbee, match: {{usb: '10c4:ea60'}}, {asked}}}\n"));
-        let view = rig.wait_state("zigbee", PortState::Failed);
-        assert_eq!(view.reason, "Unsupported");
-        assert!(view.message.contains(named), "{}", view.message);
-        assert_eq!(stick.opens(0).unwrap(), 0);
-    }
-}
-
-#[test]
 fn an_address_that_is_taken_is_a_state_and_tried_again() {
     let taken = std::net::TcpListener::bind((own_address(), 0)).unwrap();
     let host = Host::new().unwrap();
