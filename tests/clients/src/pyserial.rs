@@ -1,0 +1,102 @@
+//! pyserial's own test suite against a URL, and what is expected of each of its tests.
+//!
+//! Owner: the pyserial scenarios. What a test is expected to do is written in `expected/`, with the reason where it cannot
+//! pass; this compares.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::environment;
+use crate::program::Program;
+
+/// What came of the tests, by their names.
+#[derive(Debug)]
+pub struct Outcome {
+    verdicts: BTreeMap<String, Told>,
+    taken: Duration,
+}
+
+#[derive(Debug)]
+struct Told {
+    verdict: String,
+    why: String,
+}
+
+/// Runs the suite. A test's end must come within a minute of the last one's.
+///
+/// # Errors
+/// It does not end.
+pub fn run(url: &str) -> Result<Outcome> {
+    let start = Instant::now();
+    let mut command = Command::new(environment::python());
+    command.arg(environment::script("pyserial_suite.py")).arg(environment::pyserial_tests()).arg(url);
+    let mut program = Program::start("pyserial's suite", &mut command)?;
+    let mut verdicts = BTreeMap::new();
+    let ran = loop {
+        let told = program.next(Duration::from_secs(60))?;
+        let told = told.with_context(|| format!("the suite broke off:\n{}", program.said()))?;
+        let text = |key: &str| told[key].as_str().unwrap_or_default().to_owned();
+        match told["ran"].as_u64() {
+            Some(ran) => break ran,
+            None => {
+                let test = Told { verdict: text("verdict"), why: text("why") };
+                verdicts.insert(text("test"), test);
+            }
+        }
+    };
+    ensure!(ran == verdicts.len() as u64, "{ran} tests ran, {} told what came of them", verdicts.len());
+    Ok(Outcome { verdicts, taken: start.elapsed() })
+}
+
+impl Outcome {
+    /// Compares with a list of `expected/`: lines of `pass TEST`, `skip TEST` or `fail TEST: why it cannot pass`. Returns
+    /// the counts, for people.
+    ///
+    /// # Errors
+    /// A test that should pass does not, or the list is not about the same tests.
+    pub fn compare(&self, expected: &str) -> Result<String> {
+        let mut wrong = String::new();
+        let mut better = Vec::new();
+        let mut listed = 0;
+        for line in expected.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            listed += 1;
+            let (wanted, rest) = line.split_once(' ').with_context(|| format!("in the list: {line:?}"))?;
+            let test = rest.split_once(": ").map_or(rest, |(test, _)| test);
+            match self.verdicts.get(test) {
+                None => writeln!(wrong, "  {test} did not run")?,
+                Some(told) if told.verdict == wanted => {}
+                Some(told) if told.verdict == "pass" => better.push(test),
+                Some(told) => {
+                    writeln!(wrong, "  {test}: {} instead of {wanted}: {}", told.verdict, told.why)?
+                }
+            }
+        }
+        for (test, told) in &self.verdicts {
+            let is_listed = expected.lines().any(|line| line.split([' ', ':']).nth(1) == Some(test));
+            if !is_listed {
+                writeln!(wrong, "  {} {test}: {} (not in the list)", told.verdict, told.why)?;
+            }
+        }
+        let mut counts = self.counts();
+        if !better.is_empty() {
+            write!(counts, "; beyond expectation: {}", better.join(", "))?;
+        }
+        if !wrong.is_empty() {
+            bail!("{counts}\n{wrong}");
+        }
+        ensure!(listed == self.verdicts.len(), "{listed} tests are listed, {} ran", self.verdicts.len());
+        Ok(counts)
+    }
+
+    /// How many passed, failed and were skipped, and how long all of it took.
+    #[must_use]
+    pub fn counts(&self) -> String {
+        let count = |verdict| self.verdicts.values().filter(|told| told.verdict == verdict).count();
+        let (pass, fail, skip) = (count("pass"), count("fail"), count("skip"));
+        format!("{pass} passed, {fail} failed, {skip} skipped in {:.1} s", self.taken.as_secs_f32())
+    }
+}
