@@ -45,12 +45,15 @@ pub fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(name)
 }
 
+/// The target directory that this test was built in.
+#[must_use]
+pub fn target() -> PathBuf {
+    profile_directory().parent().map(Path::to_owned).unwrap_or_default()
+}
+
 /// What `environment/build` was told to fill: `SERIALFLEET_CLIENTS`, or `clients` in the target directory.
 fn clients() -> PathBuf {
-    env::var_os("SERIALFLEET_CLIENTS").map_or_else(
-        || profile_directory().parent().map(|target| target.join("clients")).unwrap_or_default(),
-        PathBuf::from,
-    )
+    env::var_os("SERIALFLEET_CLIENTS").map_or_else(|| target().join("clients"), PathBuf::from)
 }
 
 /// `target/debug` for the test executable `target/debug/deps/clients-0123`.

@@ -6,12 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use serialfleet_clients::{
-    bridge::{Bridge, Connections},
-    environment,
-    program::Program,
-    wire::Wire,
-};
+use serialfleet_clients::{admin::Connections, bridge::Bridge, environment, program::Program, wire::Wire};
 use serialfleet_sim::{Host, Mode, Scene, StickSpec};
 
 use crate::say;
@@ -31,7 +26,7 @@ pub(crate) fn goes_on_where_it_was_after_a_replug() -> Result<()> {
         server.event("ready", ANSWER)?;
         server
     };
-    let bridge = Bridge::start(&host, &["{name: meter, match: {usb: 0403:6001}}".to_owned()])?;
+    let bridge = Bridge::start(&host, &["{name: meter, match: {usb: 0403:6001}}"])?;
     let address = bridge.serving("meter")?;
     let mut master = Program::start(
         "pymodbus' client",
@@ -46,7 +41,7 @@ pub(crate) fn goes_on_where_it_was_after_a_replug() -> Result<()> {
     let measured = master.ask("measure 300", "measured", ANSWER)?;
 
     stick.unplug()?;
-    bridge.wait("meter", "Held")?;
+    bridge.admin.wait("meter", "Held")?;
     // A master polls on: this request is lost, and only this one.
     let during = master.ask("read 100", "read", ANSWER)?;
     ensure!(during["registers"].is_string(), "nobody can have answered: {during}");
@@ -57,7 +52,7 @@ pub(crate) fn goes_on_where_it_was_after_a_replug() -> Result<()> {
     let after = master.ask("read 100", "read", ANSWER)?;
     ensure!(after["registers"] == registers, "after the replug: {after}");
     ensure!(after["own_port"] == before["own_port"], "the client has connected anew: {after}");
-    let connections = bridge.connections("meter")?;
+    let connections = bridge.admin.connections("meter")?;
     ensure!(connections == Connections { accepted: 1.0, ended: 0.0 }, "{connections:?}");
     say(&format!(
         "pymodbus: 10 registers in {} ms (p50), {} ms (p99), through a null modem of ours to a server in Python",

@@ -9,7 +9,7 @@ use crate::say;
 pub(crate) fn over_raw_tcp() -> Result<()> {
     let host = Host::new()?;
     let _stick = host.plug(StickSpec::new(Scene::Cp210x))?;
-    let bridge = Bridge::start(&host, &["{name: stick, match: {usb: 10c4:ea60}}".to_owned()])?;
+    let bridge = Bridge::start(&host, &["{name: stick, match: {usb: 10c4:ea60}}"])?;
     let address = bridge.serving("stick")?;
     let outcome = pyserial::run(&format!("socket://{address}"))?;
     let counts = outcome.compare(include_str!("../../expected/pyserial-socket.txt"))?;

@@ -5,12 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use serialfleet_clients::{
-    bridge::{Bridge, Connections},
-    environment,
-    program::Program,
-    wire::Wire,
-};
+use serialfleet_clients::{admin::Connections, bridge::Bridge, environment, program::Program, wire::Wire};
 use serialfleet_sim::{Host, Mode, Scene, StickSpec};
 
 use crate::say;
@@ -21,7 +16,7 @@ pub(crate) fn does_not_notice_that_its_stick_was_out() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let socket = directory.path().join("stick");
     let _wire = Wire::to_socket(&stick, &socket)?;
-    let bridge = Bridge::start(&host, &["{name: zwave, match: {usb: 0658:0200}}".to_owned()])?;
+    let bridge = Bridge::start(&host, &["{name: zwave, match: {usb: 0658:0200}}"])?;
     let address = bridge.serving("zwave")?;
     let mut driver = Program::start(
         "zwave-js",
@@ -38,14 +33,14 @@ pub(crate) fn does_not_notice_that_its_stick_was_out() -> Result<()> {
     ensure!(before["answered"] == true, "before the unplug: {before}");
 
     stick.unplug()?;
-    bridge.wait("zwave", "Held")?;
+    bridge.admin.wait("zwave", "Held")?;
     std::thread::sleep(OUT);
     stick.plug()?;
     bridge.serving("zwave")?;
 
     let after = driver.ask("ping", "pinged", ANSWER)?;
     ensure!(after["answered"] == true, "after the replug: {after}");
-    let connections = bridge.connections("zwave")?;
+    let connections = bridge.admin.connections("zwave")?;
     ensure!(connections == Connections { accepted: 1.0, ended: 0.0 }, "{connections:?}");
     say(&format!("zwave-js: a node answered in {} ms before, {} ms after", before["ms"], after["ms"]));
     driver.ask("quit", "gone", ANSWER)?;

@@ -1,0 +1,26 @@
+//! DTR and RTS, as the chip sees them.
+
+use anyhow::{Result, ensure};
+use serialfleet_hardware::{lab::Lab, visitor::Visitor};
+
+use crate::SONOFF;
+
+pub(crate) fn visitors_leave_dtr_and_rts_alone(lab: &mut Lab) -> Result<()> {
+    let admin = lab.admin()?;
+    lab.plug("sonoff", "cp2102")?;
+    admin.wait("sonoff", "Serving")?;
+    let address = lab.address(SONOFF)?;
+    Visitor::to(address)?.echo(b"first")?;
+    let edges = |lab: &mut Lab| -> Result<usize> {
+        Ok(lab.events("sonoff")?.iter().filter(|event| event.what.starts_with("dtr=")).count())
+    };
+    let opened = edges(lab)?;
+    ensure!(opened > 0, "the open itself raises them");
+    for _ in 0..VISITS {
+        Visitor::to(address)?.echo(b"?")?;
+    }
+    ensure!(edges(lab)? == opened, "{VISITS} visits: {} edges", edges(lab)? - opened);
+    lab.unplug("sonoff")
+}
+
+const VISITS: usize = 100;
