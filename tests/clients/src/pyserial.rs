@@ -100,3 +100,35 @@ impl Outcome {
         format!("{pass} passed, {fail} failed, {skip} skipped in {:.1} s", self.taken.as_secs_f32())
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    fn outcome(tests: &[(&str, &str)]) -> Outcome {
+        let told = |verdict: &str| Told { verdict: verdict.to_owned(), why: "because".to_owned() };
+        let verdicts = tests.iter().map(|(test, verdict)| ((*test).to_owned(), told(verdict))).collect();
+        Outcome { verdicts, taken: Duration::ZERO }
+    }
+
+    #[test]
+    fn what_is_expected_is_counted_and_what_is_better_is_named() {
+        let outcome = outcome(&[("a.b", "pass"), ("a.c", "fail"), ("a.d", "pass")]);
+        let counts = outcome.compare("# a list\npass a.b\nfail a.c: no lines\nfail a.d: too hard\n").unwrap();
+        assert_eq!(counts, "2 passed, 1 failed, 0 skipped in 0.0 s; beyond expectation: a.d");
+    }
+
+    #[test]
+    fn what_should_pass_and_does_not_is_refused_and_so_is_another_set_of_tests() {
+        let refused = |tests: &[(&str, &str)], list: &str, says: &str| {
+            let error = outcome(tests).compare(list).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        };
+        refused(&[("a.b", "fail")], "pass a.b", "a.b: fail instead of pass: because");
+        refused(&[("a.b", "skip")], "pass a.b", "a.b: skip instead of pass");
+        refused(&[("a.b", "skip")], "fail a.b: hard", "a.b: skip instead of fail");
+        refused(&[("a.b", "pass")], "pass a.b\npass a.c", "a.c did not run");
+        refused(&[("a.b", "pass"), ("a.c", "pass")], "pass a.b", "pass a.c: because (not in the list)");
+    }
+}

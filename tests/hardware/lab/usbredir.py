@@ -49,7 +49,7 @@ class Redirection:
                 kind, length, transfer = struct.unpack(head, await self.reader.readexactly(struct.calcsize(head)))
                 self.packet(kind, transfer, await self.reader.readexactly(length))
                 await self.writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
             pass
         finally:
             self.device.pending.clear()
