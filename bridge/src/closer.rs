@@ -2,16 +2,16 @@
 //!
 //! close(2) of a USB serial device whose output queue does not drain blocks for up to 30 s (`closing_wait`,
 //! drivers/tty/tty_port.c), and no flush shortens that; a signal to the closing thread does. Each closing thread
-//! arms a timer that signals itself: first after the grace time, then every half second until close returns.
-#![allow(unsafe_code, reason = "timer_create(2) with SIGEV_THREAD_ID and sigaction(2) have no safe wrapper")]
+//! arms an [`Alarm`]: first after the grace time, then every half second until close returns.
 
 use std::{
     collections::BTreeMap,
-    mem,
     os::fd::OwnedFd,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
+
+use crate::alarm::Alarm;
 
 /// How long close(2) may wait for queued output before it is interrupted.
 const GRACE: Duration = Duration::from_millis(500);
@@ -94,49 +94,6 @@ impl Closer {
     }
 }
 
-extern "C" fn nothing(_signal: libc::c_int) {}
-
-/// While it lives, and from its time on, whatever system call this thread blocks in is interrupted every half second.
-struct Alarm {
-    timer: Option<libc::timer_t>,
-}
-
-impl Alarm {
-    fn after(grace: Duration) -> Self {
-        let signal = libc::SIGRTMIN() + 1;
-        // SAFETY: the handler does nothing, so it is async-signal-safe; all structures are zeroed, then filled as
-        // timer_create(2) and sigaction(2) ask; SA_RESTART is left out on purpose, it would resume close(2).
-        unsafe {
-            let mut action: libc::sigaction = mem::zeroed();
-            action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as usize;
-            libc::sigaction(signal, &raw const action, std::ptr::null_mut());
-
-            let mut event: libc::sigevent = mem::zeroed();
-            event.sigev_notify = libc::SIGEV_THREAD_ID;
-            event.sigev_signo = signal;
-            event.sigev_notify_thread_id = libc::gettid();
-            let mut timer: libc::timer_t = mem::zeroed();
-            if libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer) != 0 {
-                return Self { timer: None };
-            }
-            let mut when: libc::itimerspec = mem::zeroed();
-            when.it_value.tv_nsec = grace.subsec_nanos().into();
-            when.it_interval.tv_nsec = 500_000_000;
-            libc::timer_settime(timer, 0, &raw const when, std::ptr::null_mut());
-            Self { timer: Some(timer) }
-        }
-    }
-}
-
-impl Drop for Alarm {
-    fn drop(&mut self) {
-        if let Some(timer) = self.timer {
-            // SAFETY: the timer was made by timer_create(2) and is deleted once.
-            unsafe { libc::timer_delete(timer) };
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,16 +108,5 @@ mod tests {
         assert!(closer.wait(Duration::from_secs(10)));
         assert_eq!(closer.under_way(), 0);
         assert!(!closer.holds("null"));
-    }
-
-    /// Blocks as close(2) does: in a system call that a signal ends.
-    #[test]
-    fn a_blocked_thread_is_interrupted() {
-        let interrupted = std::thread::spawn(|| {
-            let _alarm = Alarm::after(Duration::from_millis(10));
-            rustix::thread::nanosleep(&rustix::time::Timespec { tv_sec: 600, tv_nsec: 0 })
-        });
-        let result = interrupted.join().unwrap();
-        assert!(matches!(result, rustix::thread::NanosleepRelativeResult::Interrupted(_)));
     }
 }

@@ -12,11 +12,11 @@ use std::{
 
 use tokio::{
     sync::{mpsc, oneshot},
-    task::JoinSet,
+    task::{JoinSet, unconstrained},
     time::Instant,
 };
 
-use crate::port::Port;
+use crate::port::{Port, ledger};
 
 /// Ports waiting to be started; the supervisor waits when it is full.
 const QUEUE: usize = 64;
@@ -38,15 +38,16 @@ pub struct DataThreadJoin {
 }
 
 impl DataThread {
-    /// Starts the thread.
+    /// Starts the thread. `queue_ceiling`: most bytes that may wait in the queues of all its ports together.
     ///
     /// # Errors
     /// If no runtime or no thread can be made.
-    pub fn start() -> io::Result<(Self, DataThreadJoin)> {
+    pub fn start(queue_ceiling: usize) -> io::Result<(Self, DataThreadJoin)> {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let (ending, ended) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         std::thread::Builder::new().name("data".into()).stack_size(256 * 1024).spawn(move || {
+            ledger::set_ceiling(queue_ceiling);
             runtime.block_on(work(queue));
             // Nobody need wait for it.
             ending.send(()).ok();
@@ -112,7 +113,9 @@ async fn work(mut queue: mpsc::Receiver<Job>) {
     loop {
         tokio::select! {
             job = queue.recv() => match job {
-                Some(Job::Start(port)) => drop(ports.spawn(port.run())),
+                // A port ends its turns itself: the runtime's own limit would look to it like a socket that takes
+                // nothing, and its client like one that does not read.
+                Some(Job::Start(port)) => drop(ports.spawn(unconstrained(port.run()))),
                 // Whoever asked may have stopped waiting.
                 Some(Job::Ping(alive)) => alive.store(true, Ordering::Release),
                 None => break,

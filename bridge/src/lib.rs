@@ -5,12 +5,14 @@
 //! |---|---|---|
 //! | opener | [`opener`] | see the network |
 //! | data | [`data`], [`port`] | block, read sysfs, talk to the API |
+//! | line, modem | [`port::LineThread`], one pair for each port with RFC 2217 clients | see a byte that is forwarded |
 //! | control | all others | touch a byte that is forwarded |
 //!
 //! [`run`] starts the threads. [`supervisor`] joins the parts: [`fleet_source`] and [`discovery`] -> [`matching`]
 //! -> [`opener`], [`tty`] -> [`port`] -> [`report`].
 
 pub mod admin;
+pub mod alarm;
 pub mod args;
 pub mod closer;
 pub mod cluster;
@@ -20,11 +22,14 @@ pub mod discovery;
 pub mod fleet_source;
 pub mod holder;
 pub mod matching;
+pub mod memory;
 pub mod metrics;
 pub mod opener;
+pub mod overlay;
 pub mod port;
 pub mod ports_command;
 pub mod report;
+pub mod rfc2217;
 pub mod run;
 pub mod supervisor;
 pub mod tty;

@@ -71,6 +71,8 @@ pub struct PortMetrics {
     pub dropped_no_client: Counter,
     /// Bytes of clients that never reached the device.
     pub dropped_to_device: Counter,
+    /// Bytes of clients that may not write, as `clients.writers` says.
+    pub dropped_not_a_writer: Counter,
     /// Bytes for clients that were ended before they were delivered.
     pub dropped_to_client: Counter,
     /// Clients connected.
@@ -156,6 +158,7 @@ impl Metrics {
             to_device: self.bytes.get_or_create_owned(&direction("to_device")),
             dropped_no_client: self.dropped.get_or_create_owned(&reason("no_client")),
             dropped_to_device: self.dropped.get_or_create_owned(&reason("to_device")),
+            dropped_not_a_writer: self.dropped.get_or_create_owned(&reason("not_a_writer")),
             dropped_to_client: self.dropped.get_or_create_owned(&reason("to_client")),
             clients: self.clients.get_or_create_owned(&label()),
             connections: self.connections.get_or_create_owned(&label()),

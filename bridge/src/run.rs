@@ -23,6 +23,7 @@ use crate::{
     data::{DataThread, DataThreadJoin},
     discovery::hotplug::Hotplug,
     fleet_source::{self, Fleet, FleetState},
+    memory,
     metrics::Metrics,
     opener::Opener,
     report::{self, NodeIdentity},
@@ -59,7 +60,8 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
     };
     // Both threads start before the control thread's runtime: the opener must not inherit anything of it.
     let opener = Opener::start(args.dev_root.clone()).context("cannot start the opener")?;
-    let (data, data_join) = DataThread::start().context("cannot start the data thread")?;
+    let (data, data_join) =
+        DataThread::start(memory::queue_ceiling()).context("cannot start the data thread")?;
     let closer = Closer::default();
     let parts = Parts { opener, data, data_join, closer: closer.clone(), level };
     let runtime = tokio::runtime::Builder::new_current_thread()

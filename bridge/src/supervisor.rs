@@ -4,26 +4,25 @@
 //! to the same pass over sysfs and all devices, so no event can be missed or must be told apart. Runs on the control
 //! thread; must not touch a byte that is forwarded, nor open anything itself.
 
+mod edits;
 mod opening;
 mod slot;
 mod view;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 
 use serialfleet_api::{
-    fleet::SerialFleet,
     node::PortState,
-    ports::pod_ports,
-    resolve::{Line, ResolvedDevice, resolve},
+    resolve::{Line, ResolvedDevice},
 };
 use tokio::{
-    sync::{Notify, mpsc, watch},
+    sync::{Notify, watch},
     task::JoinSet,
     time::{Instant, sleep_until},
 };
@@ -48,13 +47,11 @@ use crate::{
     matching::{self, Verdict},
     metrics::Metrics,
     opener::Opener,
-    port::{Command, EndReason, Phase, Port, PortSettings},
-    report::{NodeReport, published, serving_elsewhere},
+    port::{Command, EndReason},
+    report::{NodeReport, published},
     tty::{AdoptError, InForce, Tty},
 };
 
-/// Commands waiting for one port; the supervisor waits when it is full.
-const COMMANDS: usize = 16;
 /// How long SIGTERM leaves to deliver what was read.
 pub const GRACE: Duration = Duration::from_secs(5);
 /// How long after the first plan a device that takes its time to open may keep the bridge from being ready.
@@ -120,7 +117,7 @@ pub struct Supervisor {
 
 /// Work that ran beside the supervisor.
 enum Done {
-    Opened { port: String, tty: Box<SerialTty>, line: Line, result: Result<(Tty, InForce), Failure> },
+    Opened { port: String, tty: Box<SerialTty>, line: Line, result: Result<(Arc<Tty>, InForce), Failure> },
     Configured { port: String, key: DeviceKey, result: Result<InForce, AdoptError> },
 }
 
@@ -140,13 +137,15 @@ impl Supervisor {
         let ttys = OpenTtys::default();
         let outlook =
             Outlook { report: report_rx, ports: ports_rx, ready: ready_rx, ttys: Arc::clone(&ttys) };
+        let changed = Arc::new(Notify::new());
+        let released = Arc::clone(&changed);
         let supervisor = Self {
-            opening: Opening { opener, closer, dev_root: config.dev_root.clone() },
+            opening: Opening { opener, closer, dev_root: config.dev_root.clone(), released },
             config,
             data,
             metrics,
             fleet,
-            changed: Arc::default(),
+            changed,
             scan: Scan::default(),
             slots: BTreeMap::new(),
             refused: BTreeMap::new(),
@@ -219,107 +218,6 @@ impl Supervisor {
         }
     }
 
-    /// Takes over what the fleet says now: settings in place, ports made and unmade. Which tty is whose is decided
-    /// by [`Self::reconcile`].
-    async fn adopt_fleet(&mut self) {
-        let state = self.fleet.borrow_and_update().clone();
-        let Some(fleet) = state.fleet else { return };
-        self.ready_by.get_or_insert_with(|| Instant::now() + FIRST_PLAN);
-        self.refused.clone_from(&fleet.refused);
-        let mut devices = BTreeMap::new();
-        for resolved in resolve(&fleet.object.spec) {
-            match resolved {
-                Ok(device) => drop(devices.insert(device.name.clone(), device)),
-                Err((name, error)) => drop(self.refused.insert(name, error.to_string())),
-            }
-        }
-        let gone: Vec<String> =
-            self.slots.keys().filter(|name| !devices.contains_key(*name)).cloned().collect();
-        for name in gone {
-            if let Some(mut slot) = self.slots.remove(&name) {
-                // With the slot goes the port's last commander, and with that the port.
-                slot.detach(Some(EndReason::Reconfigured)).await;
-            }
-        }
-        let listen_ports = self.listen_ports(&fleet.object, &devices);
-        for (name, device) in devices {
-            let settings =
-                self.port_settings(&device, listen_ports.get(&name).copied().unwrap_or(device.port));
-            match self.slots.get_mut(&name) {
-                Some(slot) => {
-                    if slot.device != device {
-                        tracing::info!(port = name, "settings changed");
-                        slot.set_device(device);
-                    }
-                    if let Some(slot) = self.slots.get_mut(&name).filter(|slot| slot.settings != settings) {
-                        slot.settings = settings.clone();
-                        slot.tell(Command::Settings(settings)).await;
-                    }
-                }
-                None => self.start_port(device, settings).await,
-            }
-        }
-        self.end_holds(&fleet.object).await;
-    }
-
-    /// Clients held here while the device already serves on another node would wait for nothing.
-    async fn end_holds(&self, fleet: &SerialFleet) {
-        for slot in self.slots.values() {
-            let held = slot.link.borrow().phase == Phase::Held;
-            if held
-                && let Some(node) =
-                    serving_elsewhere(fleet.status.as_ref(), &slot.device.name, &self.config.node)
-            {
-                tracing::info!(port = slot.device.name, node, "device is served by another node");
-                slot.tell(Command::EndHold(EndReason::Moved)).await;
-            }
-        }
-    }
-
-    /// The TCP port of each device here. Names that are refused take part: the hook server counts them too.
-    fn listen_ports(
-        &self,
-        fleet: &SerialFleet,
-        devices: &BTreeMap<String, ResolvedDevice>,
-    ) -> BTreeMap<String, u16> {
-        if !self.config.in_cluster || fleet.spec.bridge.host_network == Some(true) {
-            return devices.iter().map(|(name, device)| (name.clone(), device.port)).collect();
-        }
-        let names = devices.keys().chain(self.refused.keys()).map(String::as_str);
-        pod_ports(names).into_iter().map(|(name, port)| (name.to_owned(), port)).collect()
-    }
-
-    fn port_settings(&self, device: &ResolvedDevice, port: u16) -> PortSettings {
-        let idle = device.clients.idle_timeout_seconds;
-        PortSettings {
-            listen: self.config.bind.iter().map(|address| SocketAddr::new(*address, port)).collect(),
-            policy: device.clients.policy,
-            slow_reader: device.clients.slow_reader,
-            idle_timeout: (idle > 0).then(|| Duration::from_secs(idle.into())),
-            networks: device.clients.networks(),
-            hold: Duration::from_secs(device.hold_seconds.into()),
-            keepalive: device.keepalive,
-        }
-    }
-
-    async fn start_port(&mut self, device: ResolvedDevice, settings: PortSettings) {
-        let (commands, orders) = mpsc::channel(COMMANDS);
-        let (link, link_rx) = watch::channel(Default::default());
-        let name = device.name.clone();
-        let port = Port::new(
-            name.clone(),
-            settings.clone(),
-            orders,
-            link,
-            Arc::clone(&self.changed),
-            self.metrics.port(&name),
-        );
-        if let Err(error) = self.data.run(port).await {
-            tracing::error!(port = name, %error, "port not started");
-        }
-        self.slots.insert(name, Slot::new(device, settings, commands, link_rx));
-    }
-
     /// One pass: scan, match, and make each port's tty the one that it should be.
     async fn reconcile(&mut self) {
         for slot in self.slots.values_mut() {
@@ -372,11 +270,10 @@ impl Supervisor {
                 && let Some(tty) = open.tty.upgrade()
             {
                 let (port, key, line) = (name.clone(), open.key.clone(), slot.device.line.clone());
-                let modem_lines = (open.asked.dtr, open.asked.rts) != (line.dtr, line.rts);
                 open.asked = line.clone();
                 open.configuring = true;
                 self.work.spawn_blocking(move || {
-                    let result = tty.configure(&line, modem_lines);
+                    let result = tty.configure(&line);
                     Done::Configured { port, key, result }
                 });
             }
@@ -452,7 +349,6 @@ impl Supervisor {
                     Ok(opened) => opened,
                     Err(failure) => return slot.fail(tty.key, &tty.name, failure),
                 };
-                let opened = Arc::new(opened);
                 let open = Open::new(&tty, Arc::downgrade(&opened), in_force, line);
                 self.metrics.opened(&port);
                 tracing::info!(
@@ -475,9 +371,6 @@ impl Supervisor {
                 let Some(open) = slot.open.as_mut().filter(|open| open.key == key) else { return };
                 open.configuring = false;
                 match result {
-                    Ok(in_force) if open.asked.dtr.is_some() || open.asked.rts.is_some() => {
-                        open.in_force = in_force.after(&open.in_force);
-                    }
                     Ok(in_force) => open.in_force = in_force,
                     Err(AdoptError::Gone) => {}
                     Err(error) => {

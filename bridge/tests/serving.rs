@@ -8,9 +8,13 @@ mod fake_api;
 mod serving {
     mod binary;
     mod clients;
+    mod com_port;
     mod edits;
     mod faults;
+    mod frames;
     mod in_a_cluster;
+    mod limits;
     mod rig;
+    mod share;
     mod unplug;
 }

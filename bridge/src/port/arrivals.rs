@@ -1,19 +1,19 @@
-//! Who connects, and whether that ends somebody else: acceptance, takeover, refusal.
+//! Who connects, and whether that ends somebody else: acceptance, takeover, sharing, refusal.
 
 use std::{
     task::{Context, Poll},
     time::Duration,
 };
 
-use serialfleet_api::fleet::ClientPolicy;
+use serialfleet_api::fleet::{ClientPolicy, Protocol};
 use tokio::time::Instant;
 
-use super::{EndReason, PAUSE, Port, client::Client};
+use super::{EndReason, PAUSE, Port, TURN, client::Client};
 
 /// Newcomers that wait for their first byte or their turn.
 const NEWCOMERS: usize = 16;
 /// A newcomer takes over after this long without a byte.
-const TAKEOVER: Duration = Duration::from_millis(250);
+pub(super) const TAKEOVER: Duration = Duration::from_millis(250);
 
 pub(super) struct Newcomer {
     pub(super) client: Client,
@@ -21,18 +21,48 @@ pub(super) struct Newcomer {
     pub(super) takes_over: Option<Instant>,
 }
 
+/// Most who are turned away within [`FLOOD`] and named in the log: the rest are counted.
+const NAMED: u32 = 20;
+const FLOOD: Duration = Duration::from_secs(10);
+
+/// What was said of those who were turned away lately.
+#[derive(Default)]
+pub(super) struct TurnedAway {
+    since: Option<Instant>,
+    count: u32,
+}
+
+impl TurnedAway {
+    /// Whether one more is named; and how many were not, before.
+    fn name(&mut self) -> (bool, u32) {
+        let now = Instant::now();
+        let mut unnamed = 0;
+        if self.since.is_none_or(|since| since + FLOOD <= now) {
+            unnamed = self.count.saturating_sub(NAMED);
+            *self = Self { since: Some(now), count: 0 };
+        }
+        self.count = self.count.saturating_add(1);
+        (self.count <= NAMED, unnamed)
+    }
+}
+
 impl Port {
     pub(super) fn poll_accept(&mut self, cx: &mut Context<'_>) {
         if self.paused_until.is_some() {
             return;
         }
-        while let Some(Poll::Ready(accepted)) =
-            self.listener.as_ref().map(|listener| listener.poll_accept(cx))
-        {
+        for _ in 0..TURN {
+            let accepted = self.listener.as_ref().map(|listener| listener.poll_accept(cx));
+            let Some(Poll::Ready(accepted)) = accepted else { return };
             match accepted {
                 Ok((stream, peer)) => {
                     self.metrics.connections.inc();
-                    self.welcome(Client::new(stream, peer, self.settings.keepalive));
+                    self.connections += 1;
+                    let client = Client::new(self.connections, stream, peer, self.settings.keepalive);
+                    if self.settings.protocol == Protocol::Rfc2217 {
+                        client.keep_urgent_inline();
+                    }
+                    self.welcome(cx, client);
                 }
                 Err(error) => {
                     // EMFILE and its like come back at once for ever; anything else is a peer that left.
@@ -42,43 +72,65 @@ impl Port {
                 }
             }
         }
+        self.again = true;
     }
 
-    fn welcome(&mut self, client: Client) {
+    fn welcome(&mut self, cx: &mut Context<'_>, client: Client) {
         if !self.allowed(&client.peer) {
-            return self.say_ended(&client, EndReason::NotAllowed);
+            return self.turn_away(&client, EndReason::NotAllowed);
         }
-        if self.clients.is_empty() {
-            return self.admit(client);
+        if self.newcomers.is_empty() && self.has_room() {
+            return self.admit(cx, client);
         }
         if self.newcomers.len() >= NEWCOMERS {
-            return self.say_ended(&client, EndReason::TooMany);
+            return self.turn_away(&client, EndReason::TooMany);
         }
-        let leaving = self.clients_are_leaving();
-        if self.clients.is_empty() {
-            return self.admit(client);
+        let leaving = self.somebody_leaves();
+        if self.newcomers.is_empty() && self.has_room() {
+            return self.admit(cx, client);
         }
         let takes_over = match self.settings.policy {
             ClientPolicy::Takeover => Some(Instant::now() + TAKEOVER),
             // Somebody who sent FIN is about to leave: whoever comes next waits for that, and is not turned away.
             _ if leaving => None,
-            _ => return self.say_ended(&client, EndReason::Refused),
+            ClientPolicy::Share => return self.turn_away(&client, EndReason::TooMany),
+            ClientPolicy::Refuse => return self.turn_away(&client, EndReason::Refused),
         };
         self.newcomers.push(Newcomer { client, takes_over });
     }
 
-    /// Whether all clients have sent FIN. While the device takes nothing no client is read: then the kernel is asked,
-    /// and those that are gone are ended.
-    fn clients_are_leaving(&mut self) -> bool {
-        if self.to_device.rest().is_empty() {
-            return self.clients.iter().all(Client::is_half_closed);
+    fn has_room(&self) -> bool {
+        match self.settings.policy {
+            ClientPolicy::Share => self.clients.len() < self.settings.max,
+            ClientPolicy::Takeover | ClientPolicy::Refuse => self.clients.is_empty(),
         }
-        let mut leaving = true;
-        let mut at = 0;
+    }
+
+    /// Whether there will be room when those have left who have sent FIN.
+    fn somebody_leaves(&mut self) -> bool {
+        let leaving = self.leaving();
+        match self.settings.policy {
+            ClientPolicy::Share => self.clients.len() < self.settings.max + leaving,
+            ClientPolicy::Takeover | ClientPolicy::Refuse => self.clients.len() == leaving,
+        }
+    }
+
+    /// Whether what clients have sent is still on its way, so that they are not read.
+    fn is_unwritten(&self) -> bool {
+        let busy = |client: &Client| client.speaker.as_ref().is_some_and(|speaker| speaker.is_busy());
+        !self.to_device.is_empty() || self.clients.iter().any(busy)
+    }
+
+    /// How many clients have sent FIN. While they are not read the kernel is asked, and those that are gone are ended.
+    fn leaving(&mut self) -> usize {
+        if !self.is_unwritten() {
+            return self.clients.iter().filter(|client| client.is_half_closed()).count();
+        }
+        let (mut leaving, mut at) = (0, 0);
         while let Some(client) = self.clients.get_mut(at) {
             match client.is_finishing() {
                 Ok(finishing) => {
-                    leaving &= finishing;
+                    leaving += usize::from(finishing);
                     at += 1;
                 }
                 Err(reason) => self.end(at, reason),
@@ -87,16 +139,20 @@ impl Port {
         leaving
     }
 
-    fn admit(&mut self, mut client: Client) {
+    fn admit(&mut self, cx: &mut Context<'_>, mut client: Client) {
+        // Nobody sees bytes from before.
+        self.deliver(cx);
         tracing::info!(port = self.name, peer = %client.peer, "client connected");
         client.touch();
         self.metrics.clients.inc();
+        self.greet(cx, &mut client);
         self.clients.push(client);
         self.dirty = true;
         self.admitted = true;
     }
 
-    /// A newcomer with a byte or out of patience takes over, and those before it are out; health checks come and go.
+    /// Newcomers come in where there is room. Else one with a byte or out of patience takes over, and those before
+    /// it are out; health checks come and go.
     pub(super) fn poll_newcomers(&mut self, cx: &mut Context<'_>) {
         if self.newcomers.is_empty() {
             return;
@@ -104,6 +160,7 @@ impl Port {
         let now = Instant::now();
         let mut at = 0;
         while let Some(newcomer) = self.newcomers.get(at) {
+            let takes_over = newcomer.takes_over.is_some();
             let due = newcomer.takes_over.is_some_and(|deadline| deadline <= now);
             let byte = match newcomer.client.poll_peek(cx) {
                 Poll::Ready(byte) => Some(byte.unwrap_or(false)),
@@ -113,23 +170,26 @@ impl Port {
             };
             if byte == Some(false) {
                 let newcomer = self.newcomers.remove(at);
-                self.say_ended(&newcomer.client, EndReason::Probe);
-            } else if due || self.clients.is_empty() || (byte.is_some() && newcomer.takes_over.is_some()) {
-                if !self.to_device.rest().is_empty() && self.clients_are_leaving() && !self.clients.is_empty()
-                {
+                self.turn_away(&newcomer.client, EndReason::Probe);
+            } else if self.has_room() {
+                let newcomer = self.newcomers.remove(at);
+                self.admit(cx, newcomer.client);
+            } else if due || (takes_over && byte.is_some()) {
+                if self.is_unwritten() && self.somebody_leaves() && !self.clients.is_empty() {
                     // What was written before FIN is still to reach the device.
                     if let Some(newcomer) = self.newcomers.get_mut(at) {
-                        newcomer.takes_over = newcomer.takes_over.map(|_| now + TAKEOVER);
+                        newcomer.takes_over = Some(now + TAKEOVER);
                     }
                     at += 1;
                     continue;
                 }
                 let newcomer = self.newcomers.remove(at);
                 for earlier in self.newcomers.drain(..at).collect::<Vec<_>>() {
-                    self.say_ended(&earlier.client, EndReason::TakenOver);
+                    self.turn_away(&earlier.client, EndReason::TakenOver);
                 }
+                self.deliver(cx);
                 self.evict_all();
-                self.admit(newcomer.client);
+                self.admit(cx, newcomer.client);
                 at = 0;
             } else {
                 at += 1;
@@ -137,8 +197,8 @@ impl Port {
         }
         if self.settings.policy != ClientPolicy::Takeover
             && !self.newcomers.is_empty()
-            && !self.clients.is_empty()
-            && !self.clients_are_leaving()
+            && !self.has_room()
+            && !self.somebody_leaves()
         {
             // They waited for somebody's leave, and somebody else was first.
             self.end_newcomers(EndReason::Refused);
@@ -152,10 +212,30 @@ impl Port {
             let reason = if client.is_half_closed() {
                 EndReason::PeerClosed
             } else {
-                self.drop_to_device();
+                if self.to_device.sender == client.id {
+                    self.drop_to_device();
+                }
                 EndReason::TakenOver
             };
             self.end(0, reason);
+        }
+    }
+
+    pub(super) fn end_newcomers(&mut self, reason: EndReason) {
+        for newcomer in std::mem::take(&mut self.newcomers) {
+            self.turn_away(&newcomer.client, reason);
+        }
+    }
+
+    /// Counts and names somebody who was never let in. A flood must not become one of log lines as well.
+    pub(super) fn turn_away(&mut self, client: &Client, reason: EndReason) {
+        self.metrics.ended(reason);
+        let (named, unnamed) = self.turned_away.name();
+        if unnamed > 0 {
+            tracing::info!(port = self.name, count = unnamed, "more were turned away than were named");
+        }
+        if named {
+            tracing::info!(port = self.name, peer = %client.peer, reason = reason.as_str(), "turned away");
         }
     }
 }

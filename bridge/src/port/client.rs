@@ -20,65 +20,12 @@ use tokio::{
     time::Instant,
 };
 
+use super::{CHUNK, EndReason, TURN, com_port::Speaker, ledger::Account};
+
 /// Most bytes that wait for one client.
-pub(super) const OUTBOX: usize = 64 * 1024;
+const OUTBOX: usize = 64 * 1024;
 /// How long a client that sent FIN is kept without bytes to it.
 const HALF_CLOSED: Duration = Duration::from_secs(5);
-
-/// Why a client was ended; also the metric's label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EndReason {
-    /// It closed its side and nothing was left to send.
-    PeerClosed,
-    /// Its connection broke: reset, or dead for longer than `userTimeoutSeconds`.
-    PeerLost,
-    /// A newcomer took over.
-    TakenOver,
-    /// The policy is Refuse and the port was taken.
-    Refused,
-    /// It connected and closed without a byte while the port was taken: a health check.
-    Probe,
-    /// It is outside `allowFrom`.
-    NotAllowed,
-    /// Too many newcomers were waiting.
-    TooMany,
-    /// Its queue was full.
-    SlowReader,
-    /// No byte either way for `idleTimeoutSeconds`.
-    Idle,
-    /// The device did not come back within `holdSeconds`.
-    HoldExpired,
-    /// Another device answers to the name now.
-    DeviceChanged,
-    /// The device is served by another node.
-    Moved,
-    /// An edit changed the address, or took the device away.
-    Reconfigured,
-    /// The bridge stops.
-    Shutdown,
-}
-
-impl EndReason {
-    /// The word used in logs and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::PeerClosed => "PeerClosed",
-            Self::PeerLost => "PeerLost",
-            Self::TakenOver => "TakenOver",
-            Self::Refused => "Refused",
-            Self::Probe => "Probe",
-            Self::NotAllowed => "NotAllowed",
-            Self::TooMany => "TooMany",
-            Self::SlowReader => "SlowReader",
-            Self::Idle => "Idle",
-            Self::HoldExpired => "HoldExpired",
-            Self::DeviceChanged => "DeviceChanged",
-            Self::Moved => "Moved",
-            Self::Reconfigured => "Reconfigured",
-            Self::Shutdown => "Shutdown",
-        }
-    }
-}
 
 /// What a client's socket had to say.
 pub(super) enum Received {
@@ -89,9 +36,16 @@ pub(super) enum Received {
 
 pub(super) struct Client {
     stream: TcpStream,
+    /// No other client of the port ever has the same.
+    pub(super) id: u64,
     pub(super) peer: SocketAddr,
     pub(super) since: SystemTime,
     outbox: VecDeque<u8>,
+    account: Account,
+    /// Where the protocol is Rfc2217.
+    pub(super) speaker: Option<Box<Speaker>>,
+    /// The runtime may take what was read last for all there is.
+    read_short: bool,
     /// FIN arrived.
     half_closed: bool,
     /// The socket does not take bytes although it may not be given up for that: its user timeout is off.
@@ -104,12 +58,16 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(stream: TcpStream, peer: SocketAddr, keepalive: Keepalive) -> Self {
+    pub(super) fn new(id: u64, stream: TcpStream, peer: SocketAddr, keepalive: Keepalive) -> Self {
         let client = Self {
             stream,
+            id,
             peer: SocketAddr::new(canonical(peer.ip()), peer.port()),
             since: SystemTime::now(),
             outbox: VecDeque::new(),
+            account: Account::default(),
+            speaker: None,
+            read_short: false,
             half_closed: false,
             patient: false,
             last_activity: Instant::now(),
@@ -136,9 +94,57 @@ impl Client {
         }
     }
 
-    /// Whether bytes wait for it.
+    /// Has an urgent byte stay where it is among the others: taken out, as by default, the mark of telnet's SYNC
+    /// would leave half a command behind (RFC 854, SO_OOBINLINE of socket(7)).
+    pub(super) fn keep_urgent_inline(&self) {
+        if let Err(error) = SockRef::from(&self.stream).set_out_of_band_inline(true) {
+            tracing::debug!(peer = %self.peer, %error, "socket option refused");
+        }
+    }
+
+    /// Bytes that its socket has not taken.
     pub(super) fn owed(&self) -> usize {
         self.outbox.len()
+    }
+
+    /// Bytes that it wants later.
+    pub(super) fn withheld(&self) -> usize {
+        self.speaker.as_ref().map_or(0, |speaker| speaker.withheld.len())
+    }
+
+    /// Whether the device must wait for it, where the device waits for clients.
+    pub(super) fn is_behind(&self) -> bool {
+        // A chunk may double when it is escaped.
+        self.owed() > 0 || self.withheld() > OUTBOX - 2 * CHUNK
+    }
+
+    /// Whether all queues together are too large, and this one is the largest.
+    pub(super) fn is_overdrawn(&self) -> bool {
+        self.account.is_overdrawn()
+            || self.speaker.as_ref().is_some_and(|speaker| speaker.account.is_overdrawn())
+    }
+
+    /// Lets the session of a client that has one say something; it is sent with the next flush.
+    pub(super) fn speak<T>(
+        &mut self,
+        cx: &Context<'_>,
+        say: impl FnOnce(&mut Speaker, &mut VecDeque<u8>) -> T,
+    ) -> Option<T> {
+        let speaker = self.speaker.as_mut()?;
+        let owed = self.outbox.len();
+        let said = say(speaker, &mut self.outbox);
+        if self.outbox.len() != owed {
+            self.account.set(self.outbox.len(), cx);
+        }
+        Some(said)
+    }
+
+    /// What it did not want until now follows what it is owed; so this queue may hold twice its measure for once.
+    pub(super) fn want_data(&mut self, cx: &Context<'_>) {
+        self.speak(cx, |speaker, out| {
+            out.extend(std::mem::take(&mut speaker.withheld));
+            speaker.account.set(0, cx);
+        });
     }
 
     pub(super) fn is_half_closed(&self) -> bool {
@@ -184,11 +190,47 @@ impl Client {
         Poll::Ready(Ok(Received::Bytes(buffer.filled().len())))
     }
 
+    /// As [`Self::poll_read`], for a socket that keeps urgent bytes inline: a read ends at such a byte (tcp(7)), which
+    /// the runtime takes for the end of what is there. So the kernel is asked once more.
+    pub(super) fn poll_read_past_urgent(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<Received>> {
+        let read = self.poll_read(cx, buffer);
+        let was_short =
+            std::mem::replace(&mut self.read_short, matches!(read, Poll::Ready(Ok(Received::Bytes(_)))));
+        if !was_short || read.is_ready() || self.half_closed {
+            return read;
+        }
+        match rustix::net::recv(&self.stream, buffer, RecvFlags::DONTWAIT) {
+            Ok((0, _)) => {
+                self.half_closed = true;
+                self.touch();
+                Poll::Ready(Ok(Received::End))
+            }
+            Ok((read, _)) => {
+                self.read_short = true;
+                Poll::Ready(Ok(Received::Bytes(read)))
+            }
+            Err(Errno::WOULDBLOCK | Errno::INTR) => Poll::Pending,
+            Err(errno) => Poll::Ready(Err(errno.into())),
+        }
+    }
+
     /// Hands bytes to the socket, and what it does not take to the queue.
     ///
     /// # Errors
     /// [`EndReason::SlowReader`] if the queue would overflow, [`EndReason::PeerLost`] if the connection broke.
     pub(super) fn give(&mut self, cx: &mut Context<'_>, mut bytes: &[u8]) -> Result<(), EndReason> {
+        if let Some(speaker) = self.speaker.as_mut().filter(|speaker| speaker.session.is_suspended()) {
+            if speaker.withheld.len() + bytes.len() > OUTBOX {
+                return Err(EndReason::SlowReader);
+            }
+            speaker.withheld.extend_from_slice(bytes);
+            speaker.account.set(speaker.withheld.len(), cx);
+            return Ok(());
+        }
         if !self.outbox.is_empty()
             && let Poll::Ready(flushed) = self.poll_flush(cx)
         {
@@ -205,6 +247,7 @@ impl Client {
             return Err(EndReason::SlowReader);
         }
         self.outbox.extend(bytes);
+        self.account.set(self.outbox.len(), cx);
         Ok(())
     }
 
@@ -213,7 +256,10 @@ impl Client {
         while !self.outbox.is_empty() {
             let (front, _) = self.outbox.as_slices();
             match ready!(Pin::new(&mut self.stream).poll_write(cx, front)) {
-                Ok(written) => drop(self.outbox.drain(..written)),
+                Ok(written) => {
+                    self.outbox.drain(..written);
+                    self.account.set(self.outbox.len(), cx);
+                }
                 Err(_) => return Poll::Ready(Err(EndReason::PeerLost)),
             }
             self.touch();
@@ -269,8 +315,9 @@ impl Client {
                 return Poll::Ready(());
             }
         }
-        while let Poll::Ready(read) = self.poll_read(cx, buffer) {
-            if !matches!(read, Ok(Received::Bytes(_))) {
+        // The rest is read after the next look for acknowledgements.
+        for _ in 0..TURN {
+            if !matches!(self.poll_read(cx, buffer), Poll::Ready(Ok(Received::Bytes(_)))) {
                 break;
             }
         }

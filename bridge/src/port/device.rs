@@ -13,11 +13,8 @@ use std::{
 
 use tokio::io::{Interest, unix::AsyncFd};
 
+pub(super) use crate::tty::Gone;
 use crate::tty::Tty;
-
-/// The device went away.
-#[derive(Debug)]
-pub(super) struct Gone;
 
 pub(super) struct Device {
     /// Duplicates of the tty's descriptor. They stand before the tty, so that they are closed before it: whoever
@@ -36,6 +33,7 @@ impl Device {
 
     /// Reads what is there, at least one byte.
     pub(super) fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Result<usize, Gone>> {
+        let _inside = ready!(self.tty.get_ref().poll_enter(cx));
         loop {
             let Ok(mut guard) = ready!(self.tty.poll_read_ready(cx)) else { return Poll::Ready(Err(Gone)) };
             match self.tty.get_ref().read(buffer) {
@@ -68,7 +66,12 @@ impl Device {
                     Err(_) => return Poll::Ready(Err(Gone)),
                 },
             };
-            match self.tty.get_ref().write(bytes) {
+            let result = {
+                let tty = self.tty.get_ref();
+                let _inside = ready!(tty.poll_enter(cx));
+                tty.write(bytes)
+            };
+            match result {
                 Ok(written) => {
                     if written == bytes.len() {
                         if let Some(room) = self.room.take() {
@@ -93,6 +96,16 @@ impl Device {
                 },
             }
         }
+    }
+
+    /// For whoever sets the line.
+    pub(super) fn tty(&self) -> &Arc<Tty> {
+        self.tty.get_ref()
+    }
+
+    /// Bytes that the kernel holds for the device (TIOCOUTQ, which poll(2) of a tty looks at too: it never waits).
+    pub(super) fn queued(&self) -> u32 {
+        self.tty.get_ref().queued().unwrap_or(0)
     }
 
     fn wait_for_room(&mut self) -> io::Result<()> {

@@ -1,11 +1,11 @@
 //! From a tty in a scan to a configured, locked one: the opener's descriptor, the lock, the line. Runs beside the
 //! supervisor, never on the data thread; every failure becomes a port state with the next step.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use rustix::io::Errno;
 use serialfleet_api::{node::PortState, resolve::Line};
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     closer::Closer,
@@ -40,6 +40,8 @@ pub(super) struct Opening {
     pub(super) opener: Opener,
     pub(super) closer: Closer,
     pub(super) dev_root: PathBuf,
+    /// Notified when a tty has been let go of.
+    pub(super) released: Arc<Notify>,
 }
 
 impl Opening {
@@ -49,7 +51,7 @@ impl Opening {
         name: String,
         number: DeviceNumber,
         line: Line,
-    ) -> Result<(Tty, InForce), Failure> {
+    ) -> Result<(Arc<Tty>, InForce), Failure> {
         let deadline = Instant::now() + SETTLE;
         loop {
             let may_wait = Instant::now() < deadline;
@@ -64,10 +66,11 @@ impl Opening {
                 Err(error) => return Err(self.refused(&name, error).await),
             };
             let (closer, tty_name, wanted) = (self.closer.clone(), name.clone(), line.clone());
+            let released = Arc::clone(&self.released);
             let adopted = tokio::task::spawn_blocking(move || {
-                let tty = Tty::adopt(fd, &tty_name, closer)?;
-                let in_force = tty.configure(&wanted, true)?;
-                Ok((tty, in_force))
+                let tty = Tty::adopt(fd, &tty_name, closer, released)?;
+                let in_force = tty.configure(&wanted)?;
+                Ok((Arc::new(tty), in_force))
             });
             return match adopted.await {
                 Ok(Ok(opened)) => Ok(opened),
@@ -145,6 +148,13 @@ pub(super) fn failure_of(name: &str, error: &AdoptError) -> Failure {
             PortState::Failed,
             "Vanished",
             format!("{name} went away while it was being opened: plug the device in again."),
+        ),
+        AdoptError::Refused { ioctl: ioctl @ "TIOCSRS485", errno } => (
+            PortState::Failed,
+            "SettingsRefused",
+            format!(
+                "The driver of {name} refused {ioctl} ({errno}): remove line.rs485, or its `mandatory` to be served without it."
+            ),
         ),
         AdoptError::Refused { ioctl, errno } => (
             PortState::Failed,

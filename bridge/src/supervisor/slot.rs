@@ -7,6 +7,7 @@ use std::{
 };
 
 use serialfleet_api::{
+    fleet::FlowControl,
     node::{PortState, Warning},
     resolve::{Line, ResolvedDevice},
 };
@@ -278,7 +279,7 @@ impl Slot {
             report.tty = Some(open.name.clone());
             report.identity = Some(open.identity.to_string());
             report.baud_rate = i32::try_from(open.in_force.baud_rate).ok();
-            report.warnings = self.warnings(open, in_cluster);
+            report.warnings = self.warnings(open, &link, in_cluster);
         } else if let Some(failed) =
             self.failed.as_ref().filter(|failed| failed.failure.state == report.state)
         {
@@ -289,7 +290,7 @@ impl Slot {
         report
     }
 
-    fn warnings(&self, open: &Open, in_cluster: bool) -> Vec<Warning> {
+    fn warnings(&self, open: &Open, link: &Link, in_cluster: bool) -> Vec<Warning> {
         let mut warnings = open.in_force.warnings.clone();
         let mut warn = |reason: &str, message: String| {
             warnings.push(Warning { reason: reason.to_owned(), message });
@@ -308,6 +309,11 @@ impl Slot {
                 ),
             );
         }
+        if link.output_stalled {
+            let (name, tty) = (&self.device.name, &open.name);
+            let flow_control = link.overlay.flow_control.unwrap_or(open.asked.flow_control);
+            warn("OutputStalled", output_stalled(name, tty, flow_control));
+        }
         if in_cluster && !open.published && open.since.elapsed() >= PUBLISHED_WITHIN {
             warn(
                 "NotPublished",
@@ -321,27 +327,29 @@ impl Slot {
     }
 }
 
+/// What to look at when bytes for a device do not move.
+fn output_stalled(device: &str, tty: &str, flow_control: FlowControl) -> String {
+    match flow_control {
+        FlowControl::RtsCts => format!(
+            "Bytes for {device} ({tty}) have not moved for 5 s because the device does not raise CTS: check that CTS is wired and the device is powered, or set line.flowControl to None."
+        ),
+        FlowControl::XonXoff => format!(
+            "Bytes for {device} ({tty}) have not moved for 5 s, probably because the device sent XOFF and no XON: check that it is ready, or set line.flowControl to None if it sends binary data."
+        ),
+        FlowControl::None => format!(
+            "Bytes for {device} ({tty}) have not moved for 5 s: the device takes no data; unplug it and plug it in again."
+        ),
+    }
+}
+
 /// What this version does not do yet: such a device is Failed, never served without it.
 fn unsupported(device: &ResolvedDevice) -> Option<Failure> {
-    use serialfleet_api::fleet::{ClientPolicy, Protocol};
-    let asked = if device.protocol == Protocol::Rfc2217 {
-        "protocol: Rfc2217"
-    } else if device.clients.policy == ClientPolicy::Share {
-        "clients.policy: Share"
-    } else if device.frame_gap_milliseconds > 0 {
-        "frameGapMilliseconds"
-    } else if device.line.rs485.is_some() {
-        "line.rs485"
-    } else if device.tls.is_some() {
-        "tls"
-    } else {
-        return None;
-    };
+    device.tls.as_ref()?;
     Some(Failure {
         state: PortState::Failed,
         reason: "Unsupported",
         message: format!(
-            "Bridge {} does not do `{asked}`: remove it to be served without, or run a version that does.",
+            "Bridge {} does not do `tls`: remove it to be served without, or run a version that does.",
             env!("CARGO_PKG_VERSION")
         ),
         gentle: false,

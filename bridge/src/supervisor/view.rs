@@ -11,6 +11,7 @@ use serialfleet_api::{
 use super::Supervisor;
 use crate::{
     matching,
+    overlay::Overlay,
     report::{NodeReport, PortReport},
 };
 
@@ -49,6 +50,9 @@ pub struct PortView {
     /// RFC 3339 time since when the tty is open.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub open_since: Option<String>,
+    /// What RFC 2217 clients have set over `line`.
+    #[serde(skip_serializing_if = "Overlay::is_empty")]
+    pub overlay: Overlay,
     /// Who is connected.
     pub clients: Vec<PeerView>,
 }
@@ -126,6 +130,7 @@ impl Supervisor {
             format: open.map(|open| open.in_force.format.to_string()),
             low_latency: open.map(|open| open.in_force.low_latency),
             open_since: open.map(|open| time(open.since_wall)),
+            overlay: link.overlay,
             clients: link
                 .clients
                 .into_iter()

@@ -176,3 +176,98 @@ fn a_device_that_the_contract_refuses_is_failed_alone() {
     assert_eq!((view.reason.as_str(), view.message.as_str()), ("UnknownField", "unknown field shiny"));
     other.echo(b"after");
 }
+
+#[test]
+fn an_edit_of_the_hold_counts_for_whoever_is_held() {
+    let rig = Rig::new(&device("zigbee", "A1", ", holdSeconds: 300"));
+    let stick = rig.host.plug(stick("A1")).unwrap();
+    let mut client = rig.connect("zigbee");
+    client.echo(b"before");
+    stick.unplug().unwrap();
+    rig.wait_state("zigbee", PortState::Held);
+    rig.edit(&device("zigbee", "A1", ", holdSeconds: 1"));
+    assert!(client.expect_end().is_empty());
+    rig.wait_metric("serialfleet_port_clients_ended_total{port=\"zigbee\",reason=\"HoldExpired\"}", 1.0);
+}
+
+/// Neither finds its new address taken by the other.
+#[test]
+fn two_devices_swap_their_ports_at_once() {
+    let both = |one: u16, other: u16| {
+        device("one", "A1", &format!(", port: {one}")) + &device("other", "B2", &format!(", port: {other}"))
+    };
+    let rig = Rig::new(&both(7001, 7002));
+    let _one = rig.host.plug(stick("A1")).unwrap();
+    let _other = rig.host.plug(stick("B2").usb_path("1-2")).unwrap();
+    rig.connect("one").echo(b"before");
+    rig.connect("other").echo(b"before");
+    for round in 0..20 {
+        let (one, other) = if round % 2 == 0 { (7002, 7001) } else { (7001, 7002) };
+        rig.edit(&both(one, other));
+        for (name, port) in [("one", one), ("other", other)] {
+            let view = rig.wait(name, |view| {
+                view.state != PortState::Serving || view.addresses.iter().any(|it| it.port() == port)
+            });
+            assert_eq!(view.state, PortState::Serving, "round {round}: {}", view.message);
+        }
+    }
+    rig.connect("one").echo(b"after");
+}
+
+#[test]
+fn a_device_under_a_new_name_gets_its_old_port_at_once() {
+    let rig = Rig::new(&device("a", "A1", ", port: 7001"));
+    let _stick = rig.host.plug(stick("A1")).unwrap();
+    rig.connect("a").echo(b"first");
+    for round in 0..10 {
+        let name = if round % 2 == 0 { "b" } else { "a" };
+        rig.edit(&device(name, "A1", ", port: 7001"));
+        let view = rig.wait(name, |view| matches!(view.state, PortState::Serving | PortState::Failed));
+        assert_eq!(view.state, PortState::Serving, "round {round}: {}", view.message);
+    }
+}
+
+#[test]
+fn whatever_is_edited_a_port_under_load_notices_nothing() {
+    let edits = [
+        ", line: {baudRate: 19200, format: '7E1'}",
+        ", clients: {policy: Share, max: 3, writers: First}",
+        ", clients: {policy: Refuse, slowReader: Block, idleTimeoutSeconds: 60}",
+        ", clients: {allowFrom: [{cidr: 10.0.0.0/8}]}",
+        ", holdSeconds: 1, keepalive: {idleSeconds: 3, userTimeoutSeconds: 9}",
+        ", frameGapMilliseconds: 20",
+        ", suspend: true",
+        "",
+    ];
+    let both = |port: u16, more: &str| {
+        device("edited", "A1", &format!(", port: {port}{more}")) + &device("busy", "B2", ", port: 7000")
+    };
+    let rig = Rig::new(&both(7001, ""));
+    let edited = rig.host.plug(stick("A1")).unwrap();
+    let busy = rig.host.plug(stick("B2").usb_path("1-2")).unwrap();
+    rig.connect("edited").echo(b"before");
+    let mut client = rig.connect("busy");
+    let (stop, stopped) = std::sync::mpsc::sync_channel::<()>(1);
+    let load = std::thread::spawn(move || {
+        let chunk: Vec<u8> = (0..=255).cycle().take(3000).collect();
+        let mut rounds = 0;
+        while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+            client.echo(&chunk);
+            rounds += 1;
+        }
+        rounds
+    });
+    let moved = "serialfleet_port_bytes_total{port=\"busy\",direction=\"to_device\"}";
+    for round in 0..3 * edits.len() {
+        rig.edit(&both(7001 + u16::try_from(round / edits.len()).unwrap(), edits[round % edits.len()]));
+        let before = rig.metric(moved).unwrap();
+        rig.wait_metric(moved, before + 30_000.0);
+    }
+    drop(stop);
+    assert!(load.join().unwrap() > 0);
+    assert_eq!(busy.opens(0).unwrap(), 1);
+    rig.connect("edited").echo(b"after");
+    // Suspended three times.
+    assert!(edited.opens(0).unwrap() <= 4);
+    assert_eq!(rig.metric("serialfleet_port_connections_total{port=\"busy\"}"), Some(1.0));
+}

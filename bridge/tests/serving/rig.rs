@@ -66,6 +66,11 @@ impl Rig {
     }
 
     pub(crate) fn on(host: Host, devices: &str) -> Self {
+        Self::with_ceiling(usize::MAX, host, devices)
+    }
+
+    /// With this limit for all queues together.
+    pub(crate) fn with_ceiling(ceiling: usize, host: Host, devices: &str) -> Self {
         let address = own_address();
         let state = FleetState {
             fleet: Some(Arc::new(Fleet { object: fleet(devices), refused: BTreeMap::new() })),
@@ -83,7 +88,7 @@ impl Rig {
             in_cluster: false,
         };
         let opener = Opener::start(host.dev_root().to_owned()).unwrap();
-        let (data, data_join) = DataThread::start().unwrap();
+        let (data, data_join) = DataThread::start(ceiling).unwrap();
         let (stop, meters) = (shutdown.clone(), metrics.clone());
         let (outlook_tx, outlook_rx) = std::sync::mpsc::sync_channel(1);
         let control = std::thread::spawn(move || {
@@ -204,8 +209,10 @@ impl Client {
 
     pub(crate) fn expect(&mut self, bytes: &[u8]) {
         let mut read = vec![0; bytes.len()];
-        self.0.read_exact(&mut read).unwrap_or_else(|error| panic!("waiting for {bytes:?}: {error}"));
-        assert_eq!(read, bytes);
+        self.0
+            .read_exact(&mut read)
+            .unwrap_or_else(|error| panic!("waiting for {} bytes: {error}", bytes.len()));
+        assert!(read == bytes, "other bytes came: {:?} ...", read.get(..64).unwrap_or(&read));
     }
 
     pub(crate) fn echo(&mut self, bytes: &[u8]) {

@@ -79,7 +79,7 @@ impl Node {
         let stop = shutdown.clone();
         let control = std::thread::spawn(move || {
             let opener = Opener::start(config.dev_root.clone()).unwrap();
-            let (data, _) = DataThread::start().unwrap();
+            let (data, _) = DataThread::start(usize::MAX).unwrap();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let hotplug = Hotplug::new(&config.dev_root);

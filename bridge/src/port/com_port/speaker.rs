@@ -1,0 +1,62 @@
+//! What a client that speaks RFC 2217 has beside its socket: its session, what it sent and was not decoded yet, what
+//! it waits for, and device data that it does not want now. Must not know of the line.
+
+use tokio::time::Instant;
+
+use crate::{
+    port::ledger::Account,
+    rfc2217::{Request, Session},
+};
+
+/// Something of a client's that the line is doing or about to do. Until it is done nothing more of the client's is
+/// decoded: so commands and data keep their order.
+pub(in crate::port) struct UnderWay {
+    pub(super) step: Step,
+    /// The number of the order; `None`: not given yet.
+    pub(super) order: Option<u64>,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Step {
+    /// To be answered when it is done.
+    Request(Request),
+    /// Telnet's BRK, which is not answered: on, for some time, off.
+    BreakOn,
+    BreakUntil(Instant),
+    BreakOff,
+}
+
+#[derive(Default)]
+pub(in crate::port) struct Speaker {
+    pub(in crate::port) session: Session,
+    /// Never more than one read.
+    pub(super) input: Vec<u8>,
+    pub(super) under_way: Option<UnderWay>,
+    /// Device data, escaped, that waits until the client wants data again.
+    pub(in crate::port) withheld: Vec<u8>,
+    pub(in crate::port) account: Account,
+}
+
+impl Speaker {
+    /// Bytes of the client's that are not decoded.
+    pub(in crate::port) fn undecoded(&self) -> usize {
+        self.input.len()
+    }
+
+    /// Whether something of the client's is still to be done.
+    pub(in crate::port) fn is_busy(&self) -> bool {
+        self.under_way.is_some() || !self.input.is_empty()
+    }
+
+    /// When a break ends.
+    pub(in crate::port) fn deadline(&self) -> Option<Instant> {
+        match self.under_way {
+            Some(UnderWay { step: Step::BreakUntil(end), .. }) => Some(end),
+            _ => None,
+        }
+    }
+
+    pub(super) fn begin(&mut self, step: Step) {
+        self.under_way = Some(UnderWay { step, order: None });
+    }
+}
