@@ -30,9 +30,17 @@ impl Bridge {
     /// # Errors
     /// It cannot be started.
     pub fn start(host: &Host, devices: &[&str]) -> Result<Self> {
+        Self::start_with(host, &fleet(devices))
+    }
+
+    /// Starts it with this SerialFleet.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_with(host: &Host, fleet: &str) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("serialfleet-clients-").tempdir()?;
         let file = directory.path().join("fleet.yaml");
-        fs::write(&file, fleet(devices))?;
+        fs::write(&file, fleet)?;
         let address = own_address();
         let mut command = Command::new(environment::bridge());
         for (variable, _) in std::env::vars_os() {

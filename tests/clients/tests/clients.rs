@@ -11,13 +11,25 @@ use serialfleet_clients::environment;
 mod modbus;
 #[path = "clients/pyserial.rs"]
 mod pyserial;
+#[path = "clients/rfc2217.rs"]
+mod rfc2217;
 #[path = "clients/zwave.rs"]
 mod zwave;
 
 const SCENARIOS: &[(&str, fn() -> Result<()>)] = &[
+    // The longest first.
+    ("pyserials_own_tests_pass_over_rfc2217", pyserial::over_rfc2217_without_modem_lines),
     ("pyserials_own_tests_pass_over_raw_tcp", pyserial::over_raw_tcp),
     ("zwave_js_does_not_notice_that_its_stick_was_out", zwave::does_not_notice_that_its_stick_was_out),
     ("pymodbus_goes_on_where_it_was_after_a_replug", modbus::goes_on_where_it_was_after_a_replug),
+    (
+        "serialx_opens_and_sets_a_stick_without_modem_lines",
+        rfc2217::serialx_opens_and_sets_a_stick_without_modem_lines,
+    ),
+    (
+        "esptools_sequence_changes_the_line_and_leaves_it",
+        rfc2217::esptools_sequence_changes_the_line_and_leaves_it,
+    ),
 ];
 
 fn main() -> ExitCode {
