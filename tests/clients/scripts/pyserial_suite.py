@@ -3,7 +3,7 @@
 Owner: the pyserial scenarios, here and in the hardware tier. The tests are those of pyserial's source archive, unchanged;
 this only says which port they are to use, as their own runner does, and what came of each.
 
-usage: pyserial_suite.py TESTS_DIRECTORY URL
+usage: pyserial_suite.py TESTS_DIRECTORY URL [TEST...]
 """
 
 import importlib
@@ -63,7 +63,12 @@ def describe(error):
     return f"{kind.__name__}: {value}"
 
 
-def main(directory, url):
+def each(suite):
+    for entry in suite:
+        yield from each(entry) if isinstance(entry, unittest.TestSuite) else [entry]
+
+
+def main(directory, url, *only):
     sys.path.insert(0, directory)
     suite = unittest.TestSuite()
     for name in sorted(os.listdir(directory)):
@@ -72,7 +77,8 @@ def main(directory, url):
             continue
         module = importlib.import_module(stem)
         module.PORT = url
-        suite.addTests(unittest.defaultTestLoader.loadTestsFromModule(module))
+        tests = each(unittest.defaultTestLoader.loadTestsFromModule(module))
+        suite.addTests(test for test in tests if not only or test.id() in only)
     result = Verdicts()
     suite.run(result)
     tell({"ran": result.testsRun})

@@ -33,6 +33,21 @@ impl Admin {
         }
     }
 
+    /// Waits until the bridge answers at all.
+    ///
+    /// # Errors
+    /// It does not within [`SOON`].
+    pub fn wait_for_answer(self) -> Result<()> {
+        let deadline = Instant::now() + SOON;
+        while let Err(error) = self.ports() {
+            if Instant::now() > deadline {
+                return Err(error);
+            }
+            std::thread::sleep(LOOK);
+        }
+        Ok(())
+    }
+
     /// The sum of a metric of a device, over all its other labels.
     ///
     /// # Errors

@@ -8,4 +8,5 @@ pub mod bridge;
 pub mod environment;
 pub mod program;
 pub mod pyserial;
+pub mod visitor;
 pub mod wire;

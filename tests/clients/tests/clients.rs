@@ -30,6 +30,7 @@ const SCENARIOS: &[(&str, fn() -> Result<()>)] = &[
         "esptools_sequence_changes_the_line_and_leaves_it",
         rfc2217::esptools_sequence_changes_the_line_and_leaves_it,
     ),
+    ("orders_for_lines_are_answered", rfc2217::orders_for_lines_are_answered),
 ];
 
 fn main() -> ExitCode {

@@ -303,6 +303,7 @@ class CdcAcm(Device):
 
 KINDS = {
     "ftdi": lambda: Ftdi(0x0403, 0x6001, "FT4X8RQJ", "FTDI", "FT232R USB UART"),
+    "ftdi-too": lambda: Ftdi(0x0403, 0x6001, "FT9HT9QX", "FTDI", "FT232R USB UART"),
     "cp2102": lambda: Cp210x(0x10C4, 0xEA60, "0c8b3f2e", "Silicon Labs", "CP2102 USB to UART Bridge Controller"),
     "ch340": lambda: Ch340(0x1A86, 0x7523, product="USB Serial"),
     "zwave": lambda: CdcAcm(0x0658, 0x0200),

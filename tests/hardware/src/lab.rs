@@ -61,6 +61,7 @@ impl Lab {
             .collect::<Result<_>>()?;
         let mut lab = Self { program, forwards, _share: share };
         lab.run(START_BRIDGE)?;
+        lab.admin()?.wait_for_answer()?;
         Ok(lab)
     }
 

@@ -4,4 +4,3 @@
 //! Owner: `make test-hardware`. Emulation, so nothing here is a measure of speed; what is shown is order, and what a PTY lacks.
 
 pub mod lab;
-pub mod visitor;

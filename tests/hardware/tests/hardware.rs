@@ -1,6 +1,7 @@
 //! The bridge in a real kernel, with emulated sticks: `make test-hardware`.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a broken bench must stop the test at once")]
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,6 +13,8 @@ use serialfleet_hardware::lab::{self, Lab};
 mod lines;
 #[path = "hardware/plug.rs"]
 mod plug;
+#[path = "hardware/rfc2217.rs"]
+mod rfc2217;
 
 type Scenario = fn(&mut Lab) -> Result<()>;
 
@@ -23,20 +26,34 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ),
     ("visitors_leave_dtr_and_rts_alone", lines::visitors_leave_dtr_and_rts_alone),
     ("a_stick_that_hangs_disturbs_nobody", plug::a_stick_that_hangs_disturbs_nobody),
+    ("pyserials_own_tests_pass_over_rfc2217_with_modem_lines", rfc2217::pyserials_own_tests_pass),
+    ("esptools_reset_reaches_the_chip_in_order", rfc2217::esptools_reset_reaches_the_chip_in_order),
+    ("orders_for_lines_are_carried_out_at_once", rfc2217::orders_for_lines_are_carried_out_at_once),
 ];
 
-/// Each with a port of its own. The FTDI stick is the one whose line is set over the network.
+/// The fleet, each device with a port of its own.
 const DEVICES: &[&str] = &[
-    "{name: ftdi, match: {usb: 0403:6001}, port: 6638}",
+    "{name: ftdi, match: {usb: 0403:6001, serialNumber: FT4X8RQJ}, port: 6638}",
     "{name: sonoff, match: {usb: 10c4:ea60}, port: 6639}",
     "{name: ch340, match: {usb: 1a86:7523}, port: 6640}",
     "{name: zwave, match: {usb: 0658:0200}, port: 6641}",
+    "{name: esp, match: {usb: 0403:6001, serialNumber: FT9HT9QX}, port: 6642, protocol: Rfc2217}",
 ];
-const PORTS: &[u16] = &[FTDI, SONOFF, CH340, ZWAVE];
-const FTDI: u16 = 6638;
-const SONOFF: u16 = 6639;
-const CH340: u16 = 6640;
-const ZWAVE: u16 = 6641;
+
+/// A stick: the device's name in the fleet, what it is, and where it is served.
+#[derive(Clone, Copy, Debug)]
+struct Stick {
+    device: &'static str,
+    kind: &'static str,
+    port: u16,
+}
+
+const FTDI: Stick = Stick { device: "ftdi", kind: "ftdi", port: 6638 };
+const SONOFF: Stick = Stick { device: "sonoff", kind: "cp2102", port: 6639 };
+const CH340: Stick = Stick { device: "ch340", kind: "ch340", port: 6640 };
+const ZWAVE: Stick = Stick { device: "zwave", kind: "zwave", port: 6641 };
+/// The one whose line is set over the network.
+const ESP: Stick = Stick { device: "esp", kind: "ftdi-too", port: 6642 };
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -61,7 +78,7 @@ fn run(scenario: Scenario, shared: &mut Option<Lab>) -> Result<()> {
         // Nobody comes here without having asked for it: what is missing fails.
         anyhow::ensure!(missing.is_empty(), "missing: {}", missing.join("; "));
         let start = std::time::Instant::now();
-        *shared = Some(Lab::boot(DEVICES, PORTS)?);
+        *shared = Some(Lab::boot(DEVICES, &[FTDI, SONOFF, CH340, ZWAVE, ESP].map(|stick| stick.port))?);
         say(&format!("booted within {:.1} s", start.elapsed().as_secs_f32()));
     }
     let mut lab = shared.take().expect("booted");
@@ -72,6 +89,19 @@ fn run(scenario: Scenario, shared: &mut Option<Lab>) -> Result<()> {
         }
         Err(error) => Err(error.context(lab.said())),
     }
+}
+
+/// Plugs it in, and waits until it is served; returns where.
+fn plug_in(lab: &mut Lab, stick: Stick) -> Result<SocketAddr> {
+    lab.plug(stick.device, stick.kind)?;
+    lab.admin()?.wait(stick.device, "Serving")?;
+    lab.address(stick.port)
+}
+
+/// Pulls them out, and waits until the bridge has seen that. Nobody talks to them any more.
+fn pull_out(lab: &mut Lab, sticks: &[Stick]) -> Result<()> {
+    sticks.iter().try_for_each(|stick| lab.unplug(stick.device))?;
+    sticks.iter().try_for_each(|stick| lab.admin()?.wait(stick.device, "Absent").map(drop))
 }
 
 /// A figure for people: shown whatever the verdict.

@@ -11,8 +11,8 @@ pub(crate) fn over_raw_tcp() -> Result<()> {
     let _stick = host.plug(StickSpec::new(Scene::Cp210x))?;
     let bridge = Bridge::start(&host, &["{name: stick, match: {usb: 10c4:ea60}}"])?;
     let address = bridge.serving("stick")?;
-    let outcome = pyserial::run(&format!("socket://{address}"))?;
-    let counts = outcome.compare(include_str!("../../expected/pyserial-socket.txt"))?;
+    let counts =
+        pyserial::run(&format!("socket://{address}"), include_str!("../../expected/pyserial-socket.txt"))?;
     say(&format!("pyserial over socket://: {counts}"));
     Ok(())
 }
@@ -22,8 +22,10 @@ pub(crate) fn over_rfc2217_without_modem_lines() -> Result<()> {
     let _stick = host.plug(StickSpec::new(Scene::Cp210x))?;
     let bridge = Bridge::start(&host, &[RFC2217])?;
     let address = bridge.serving("stick")?;
-    let outcome = pyserial::run(&format!("rfc2217://{address}"))?;
-    let counts = outcome.compare(include_str!("../../expected/pyserial-rfc2217-pty.txt"))?;
+    let counts = pyserial::run(
+        &format!("rfc2217://{address}"),
+        include_str!("../../expected/pyserial-rfc2217-pty.txt"),
+    )?;
     say(&format!("pyserial over rfc2217:// without modem lines: {counts}"));
     Ok(())
 }

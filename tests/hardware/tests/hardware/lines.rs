@@ -1,15 +1,13 @@
 //! DTR and RTS, as the chip sees them.
 
 use anyhow::{Result, ensure};
-use serialfleet_hardware::{lab::Lab, visitor::Visitor};
+use serialfleet_clients::visitor::Visitor;
+use serialfleet_hardware::lab::Lab;
 
-use crate::SONOFF;
+use crate::{SONOFF, plug_in, pull_out};
 
 pub(crate) fn visitors_leave_dtr_and_rts_alone(lab: &mut Lab) -> Result<()> {
-    let admin = lab.admin()?;
-    lab.plug("sonoff", "cp2102")?;
-    admin.wait("sonoff", "Serving")?;
-    let address = lab.address(SONOFF)?;
+    let address = plug_in(lab, SONOFF)?;
     Visitor::to(address)?.echo(b"first")?;
     let edges = |lab: &mut Lab| -> Result<usize> {
         Ok(lab.events("sonoff")?.iter().filter(|event| event.what.starts_with("dtr=")).count())
@@ -20,7 +18,7 @@ pub(crate) fn visitors_leave_dtr_and_rts_alone(lab: &mut Lab) -> Result<()> {
         Visitor::to(address)?.echo(b"?")?;
     }
     ensure!(edges(lab)? == opened, "{VISITS} visits: {} edges", edges(lab)? - opened);
-    lab.unplug("sonoff")
+    pull_out(lab, &[SONOFF])
 }
 
 const VISITS: usize = 100;

@@ -6,8 +6,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use crate::admin::SOON;
 use anyhow::{Context, Result, bail, ensure};
-use serialfleet_clients::admin::SOON;
 
 /// A connection.
 #[derive(Debug)]
@@ -43,6 +43,39 @@ impl Visitor {
         self.0.read_exact(&mut back).with_context(|| format!("waiting for {} bytes", bytes.len()))?;
         ensure!(back == bytes, "other bytes came back");
         Ok(())
+    }
+
+    /// Reads until these bytes have come, whatever comes before them.
+    ///
+    /// # Errors
+    /// They do not come soon.
+    pub fn hear(&mut self, bytes: &[u8]) -> Result<()> {
+        let mut heard = Vec::new();
+        let mut one = [0];
+        while !heard.ends_with(bytes) {
+            self.0.read_exact(&mut one).with_context(|| format!("waiting for {bytes:?} after {heard:?}"))?;
+            heard.extend(one);
+        }
+        Ok(())
+    }
+
+    /// Has the other side agree to RFC 2217: its option is 44, and the words are IAC WILL and IAC DO.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn agree_on_com_port(&mut self) -> Result<()> {
+        self.say(&[255, 251, 44])?;
+        self.hear(&[255, 253, 44])
+    }
+
+    /// Orders DTR (SET-CONTROL, RFC 2217 section 3), and waits for the answer.
+    ///
+    /// # Errors
+    /// Another answer comes, or none.
+    pub fn set_dtr(&mut self, on: bool) -> Result<()> {
+        let value = if on { 8 } else { 9 };
+        self.say(&[255, 250, 44, 5, value, 255, 240])?;
+        self.hear(&[255, 250, 44, 105, value, 255, 240])
     }
 
     /// Says one byte again and again until one comes back; how long that took. For a line that is to come back: what is said
