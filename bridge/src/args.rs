@@ -27,6 +27,8 @@ pub enum Command {
     Discover(DiscoverArgs),
     /// List what a running bridge serves, and to whom.
     Ports(PortsArgs),
+    /// Make a SerialFleet of ser2net's configuration: ser2net.yaml, ser2net.conf, snippets named vendor:product.yaml.
+    Import(ImportArgs),
 }
 
 /// `run`.
@@ -120,6 +122,26 @@ pub struct DiscoverArgs {
     /// A table, JSON, or `devices:` entries to paste into a SerialFleet.
     #[arg(long, value_enum, default_value_t = Output::Table)]
     pub output: Output,
+}
+
+/// `import`.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// ser2net's files, each at most 1 MiB.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Name of the SerialFleet.
+    #[arg(long, default_value = crate::import::DEFAULT_NAME, value_name = "NAME")]
+    pub name: String,
+    /// The node that the files come from [default: this machine, and what is plugged in here].
+    #[arg(long, env = "SERIALFLEET_NODE", value_name = "NAME")]
+    pub node: Option<String>,
+    /// Where sysfs is mounted.
+    #[arg(long, env = "SERIALFLEET_SYSFS_ROOT", value_name = "DIR", default_value = "/sys")]
+    pub sysfs_root: PathBuf,
+    /// Where the device nodes and the links to them are.
+    #[arg(long, env = "SERIALFLEET_DEV_ROOT", value_name = "DIR", default_value = "/dev")]
+    pub dev_root: PathBuf,
 }
 
 /// `ports`.

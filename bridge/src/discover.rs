@@ -14,6 +14,8 @@ use crate::discovery::{
     sysfs::{self, Obstacle, Scan, UsbDevice},
 };
 pub use entries::entries;
+pub(crate) use entries::matcher;
+pub(crate) use name::label;
 
 /// How to print.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -41,7 +43,7 @@ pub fn discover(sysfs_root: &Path, output: Output) -> io::Result<String> {
 }
 
 /// This machine's name, in the form that Kubernetes gives to nodes.
-fn node() -> Option<String> {
+pub(crate) fn node() -> Option<String> {
     let name = fs::read_to_string("/proc/sys/kernel/hostname").ok()?.trim().to_ascii_lowercase();
     let labels_are_valid = name.split('.').all(|label| {
         !label.is_empty()

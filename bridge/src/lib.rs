@@ -21,6 +21,7 @@ pub mod discover;
 pub mod discovery;
 pub mod fleet_source;
 pub mod holder;
+pub mod import;
 pub mod matching;
 pub mod memory;
 pub mod metrics;

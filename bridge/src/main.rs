@@ -7,8 +7,9 @@ use std::{
 
 use clap::Parser;
 use serialfleet_bridge::{
-    args::{Cli, Command},
+    args::{Cli, Command, ImportArgs},
     discover::discover,
+    import::command::import,
     ports_command::ports,
     run::{Failure, run},
 };
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
             .map_err(anyhow::Error::from)
             .and_then(print)
             .map_err(Failure::from),
+        Command::Import(args) => import_files(&args),
         Command::Ports(args) => tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -46,6 +48,21 @@ fn main() -> ExitCode {
     };
     drop(writeln!(io::stderr(), "serialfleet-bridge: {text}"));
     code
+}
+
+/// The fleet to standard output, what to know about it to standard error.
+fn import_files(args: &ImportArgs) -> Result<(), Failure> {
+    let imported = import(args)?;
+    print(imported.yaml)?;
+    for remark in &imported.remarks {
+        drop(writeln!(io::stderr(), "{remark}"));
+    }
+    let counts = format!("{} imported, {} left out", imported.devices, imported.left_out);
+    if imported.devices == 0 {
+        return Err(Failure::Usage(counts));
+    }
+    drop(writeln!(io::stderr(), "{counts}"));
+    Ok(())
 }
 
 /// A reader that went away (`| head`) is no failure.

@@ -71,7 +71,7 @@ pub fn entries(scan: &Scan, node: Option<&str>) -> String {
 }
 
 /// The fields that hold for this tty and for no other that is present, as few and as lasting ones as possible.
-fn matcher(tty: &SerialTty, scan: &Scan, node: Option<&str>) -> Match {
+pub(crate) fn matcher(tty: &SerialTty, scan: &Scan, node: Option<&str>) -> Match {
     let Some(UsbPort { device, interface_number, port_number }) = &tty.usb else {
         // The same name on another machine is another device.
         let nodes = node.into_iter().map(str::to_owned).collect();

@@ -38,7 +38,7 @@ fn base(tty: &SerialTty) -> String {
 }
 
 /// Letters and digits of the text with dashes between them; starts with a letter; leaves room for a number behind.
-fn label(text: &str) -> String {
+pub(crate) fn label(text: &str) -> String {
     let lower = text.to_ascii_lowercase();
     let words: Vec<&str> =
         lower.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
