@@ -53,12 +53,13 @@ test-clients: deps client-deps ## Other people's clients and their own test suit
 	$(TEST) --no-run
 	SERIALFLEET_CLIENTS='$(CLIENTS)' $(TEST) --test clients -- $(ARGS)
 
-# Python that can make environments, and a Node.js that zwave-js runs on.
+# Python that can make environments, a Node.js that zwave-js runs on, and ser2net, which clients come from.
 client-deps:
-	@has() { python3 -c 'import ensurepip, venv' && npm --version && \
+	@PATH="$$PATH:/usr/sbin:/sbin"; \
+	has() { command -v ser2net && python3 -c 'import ensurepip, venv' && npm --version && \
 	  node -e 'process.exit(+(parseInt(process.versions.node) < 20))'; } >/dev/null 2>&1; \
 	if has; then exit 0; fi; \
-	packages='python3-venv nodejs npm'; \
+	packages='python3-venv nodejs npm ser2net'; \
 	if command -v apt-get >/dev/null && { [ -z '$(AS_ROOT)' ] || command -v sudo >/dev/null; }; then \
 	  echo "installing $$packages" >&2; \
 	  $(AS_ROOT) apt-get update -q >&2 && \

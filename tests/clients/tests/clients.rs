@@ -7,6 +7,8 @@ use anyhow::Result;
 use libtest_mimic::{Arguments, Trial};
 use serialfleet_clients::environment;
 
+#[path = "clients/import.rs"]
+mod import;
 #[path = "clients/modbus.rs"]
 mod modbus;
 #[path = "clients/pyserial.rs"]
@@ -31,6 +33,7 @@ const SCENARIOS: &[(&str, fn() -> Result<()>)] = &[
         rfc2217::esptools_sequence_changes_the_line_and_leaves_it,
     ),
     ("orders_for_lines_are_answered", rfc2217::orders_for_lines_are_answered),
+    ("a_client_of_ser2net_goes_on_with_the_bridge", import::a_client_of_ser2net_goes_on_with_the_bridge),
 ];
 
 fn main() -> ExitCode {
