@@ -78,6 +78,17 @@ impl Visitor {
         self.hear(&[255, 250, 44, 105, value, 255, 240])
     }
 
+    /// Orders a baud rate (SET-BAUDRATE, four bytes), and waits for the answer that it is in force.
+    ///
+    /// # Errors
+    /// Another rate is, or no answer comes.
+    pub fn set_baud_rate(&mut self, rate: u32) -> Result<()> {
+        let [a, b, c, d] = rate.to_be_bytes();
+        ensure!(![a, b, c, d].contains(&255), "{rate} would have to be escaped");
+        self.say(&[255, 250, 44, 1, a, b, c, d, 255, 240])?;
+        self.hear(&[255, 250, 44, 101, a, b, c, d, 255, 240])
+    }
+
     /// Says one byte again and again until one comes back; how long that took. For a line that is to come back: what is said
     /// before is lost.
     ///

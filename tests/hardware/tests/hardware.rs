@@ -28,6 +28,10 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("a_stick_that_hangs_disturbs_nobody", plug::a_stick_that_hangs_disturbs_nobody),
     ("pyserials_own_tests_pass_over_rfc2217_with_modem_lines", rfc2217::pyserials_own_tests_pass),
     ("esptools_reset_reaches_the_chip_in_order", rfc2217::esptools_reset_reaches_the_chip_in_order),
+    (
+        "what_a_client_has_set_is_there_again_after_a_replug",
+        rfc2217::what_a_client_has_set_is_there_again_after_a_replug,
+    ),
     ("orders_for_lines_are_carried_out_at_once", rfc2217::orders_for_lines_are_carried_out_at_once),
 ];
 

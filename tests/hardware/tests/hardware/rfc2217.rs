@@ -1,7 +1,7 @@
 //! A stick with modem lines, set over the network.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serialfleet_clients::{environment, program::Program, pyserial, visitor::Visitor};
@@ -37,6 +37,41 @@ pub(crate) fn esptools_reset_reaches_the_chip_in_order(lab: &mut Lab) -> Result<
     pull_out(lab, &[ESP])
 }
 
+pub(crate) fn what_a_client_has_set_is_there_again_after_a_replug(lab: &mut Lab) -> Result<()> {
+    let address = plug_in(lab, ESP)?;
+    let divisor = |lab: &mut Lab| -> Result<String> {
+        let events = since_plugged(lab)?;
+        events.into_iter().rfind(|what| what.starts_with("divisor")).context("no baud rate was set")
+    };
+    let own = divisor(lab)?;
+    let mut client = Visitor::to(address)?;
+    client.agree_on_com_port()?;
+    client.set_baud_rate(57_600)?;
+    client.set_dtr(false)?;
+    client.set_dtr(true)?;
+    let ordered = divisor(lab)?;
+    ensure!(ordered != own, "another rate is another divisor");
+
+    lab.unplug(ESP.device)?;
+    lab.admin()?.wait(ESP.device, "Held")?;
+    // Answered although there is nothing that could be set.
+    client.set_dtr(false)?;
+    lab.plug(ESP.device, ESP.kind)?;
+    lab.admin()?.wait(ESP.device, "Serving")?;
+    client.say(b"after")?;
+    client.hear(b"after")?;
+    ensure!(divisor(lab)? == ordered, "{:#?}", since_plugged(lab)?);
+    ensure!(edges(lab)?.last().is_some_and(|lines| lines == "dtr=0 rts=1"), "{:#?}", since_plugged(lab)?);
+
+    drop(client);
+    let start = Instant::now();
+    while divisor(lab)? != own {
+        ensure!(start.elapsed() < ANSWER, "it leaves, and its rate stays: {:#?}", since_plugged(lab)?);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    pull_out(lab, &[ESP])
+}
+
 /// From the segment's arrival in the kernel until the bridge is in the ioctl, by the kernel's own trace.
 pub(crate) fn orders_for_lines_are_carried_out_at_once(lab: &mut Lab) -> Result<()> {
     let address = plug_in(lab, ESP)?;
@@ -63,15 +98,16 @@ pub(crate) fn orders_for_lines_are_carried_out_at_once(lab: &mut Lab) -> Result<
 
 /// What DTR and RTS were, one after the other, since the stick was plugged in last.
 fn edges(lab: &mut Lab) -> Result<Vec<String>> {
-    let mut lines: Vec<String> = Vec::new();
-    for event in lab.events(ESP.device)? {
-        if event.what == "plugged" {
-            lines.clear();
-        } else if event.what.starts_with("dtr=") && lines.last() != Some(&event.what) {
-            lines.push(event.what);
-        }
-    }
+    let mut lines = since_plugged(lab)?;
+    lines.retain(|what| what.starts_with("dtr="));
+    lines.dedup();
     Ok(lines)
+}
+
+/// What the driver has asked of the chip since it was plugged in last.
+fn since_plugged(lab: &mut Lab) -> Result<Vec<String>> {
+    let all: Vec<String> = lab.events(ESP.device)?.into_iter().map(|event| event.what).collect();
+    Ok(all.rsplit(|what| what == "plugged").next().unwrap_or_default().to_vec())
 }
 
 /// Seconds from each segment with an order to the ioctl that follows it.
