@@ -6,6 +6,8 @@ PROFILE ?= dev
 TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 BUILT = $(TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 
+CLIENTS = $(abspath $(TARGET_DIR))/clients
+HARDWARE = $(abspath $(TARGET_DIR))/hardware
 CONTROL_PLANE = $(abspath $(TARGET_DIR))/control-plane
 CONTROL_PLANE_SOURCE = tests/cluster/control-plane
 # By content: a fresh clone beside a kept target directory builds nothing.
@@ -15,7 +17,7 @@ TEST = $(CARGO) test --locked --workspace --features serialfleet-api/crd
 AS_ROOT = $(if $(filter-out 0,$(shell id -u)),sudo)
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test test-cluster control-plane lint bench bench-hook soak crds deps cluster-deps
+.PHONY: help demo test test-cluster test-clients test-hardware control-plane lint bench bench-hook soak crds deps cluster-deps client-deps hardware-deps
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 8
@@ -43,6 +45,46 @@ cluster-deps:
 	  echo "installing $$packages" >&2; \
 	  $(AS_ROOT) apt-get update -q >&2 && \
 	    $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$packages >&2 && exit 0; \
+	fi; \
+	echo "as root: apt-get install $$packages" >&2; exit 1
+
+test-clients: deps client-deps ## Other people's clients and their own test suites against the bridge; ARGS=name: one of them
+	tests/clients/environment/build '$(CLIENTS)'
+	$(TEST) --no-run
+	SERIALFLEET_CLIENTS='$(CLIENTS)' $(TEST) --test clients -- $(ARGS)
+
+# Python that can make environments, a Node.js that zwave-js runs on, and ser2net, which clients come from.
+client-deps:
+	@PATH="$$PATH:/usr/sbin:/sbin"; \
+	has() { command -v ser2net && python3 -c 'import ensurepip, venv' && npm --version && \
+	  node -e 'process.exit(+(parseInt(process.versions.node) < 20))'; } >/dev/null 2>&1; \
+	if has; then exit 0; fi; \
+	packages='python3-venv nodejs npm ser2net'; \
+	if command -v apt-get >/dev/null && { [ -z '$(AS_ROOT)' ] || command -v sudo >/dev/null; }; then \
+	  echo "installing $$packages" >&2; \
+	  $(AS_ROOT) apt-get update -q >&2 && \
+	    $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$packages >&2 && \
+	    has && exit 0; \
+	fi; \
+	echo "install $$packages; Node.js 20 or later, https://nodejs.org" >&2; exit 1
+
+test-hardware: deps client-deps hardware-deps ## The bridge in a real kernel in QEMU with emulated sticks; ARGS=name: one scenario. Needs Debian on x86-64
+	tests/clients/environment/build '$(CLIENTS)' python
+	tests/hardware/lab/build '$(HARDWARE)'
+	$(TEST) --no-run
+	SERIALFLEET_CLIENTS='$(CLIENTS)' SERIALFLEET_HARDWARE='$(HARDWARE)' $(TEST) --test hardware -- $(ARGS)
+
+hardware-deps:
+	@PATH="$$PATH:/usr/sbin:/sbin"; \
+	has() { for it in qemu-system-x86_64 busybox cpio depmod zstd strip; do command -v $$it || return 1; done >/dev/null; \
+	  ! ldd "$$(command -v busybox)" >/dev/null 2>&1; }; \
+	if has; then exit 0; fi; \
+	packages='qemu-system-x86 busybox-static cpio kmod zstd binutils'; \
+	if command -v apt-get >/dev/null && { [ -z '$(AS_ROOT)' ] || command -v sudo >/dev/null; }; then \
+	  echo "installing $$packages" >&2; \
+	  $(AS_ROOT) apt-get update -q >&2 && \
+	    $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$packages >&2 && \
+	    has && exit 0; \
 	fi; \
 	echo "as root: apt-get install $$packages" >&2; exit 1
 
