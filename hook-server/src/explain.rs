@@ -31,8 +31,8 @@ pub struct UnknownDevice {
 /// If the fleet has no device of that name.
 pub fn explain(request: &SyncRequest, device: &str) -> Result<String, UnknownDevice> {
     let parent = &request.parent;
-    let Some(found) = parent.devices.iter().find(|it| it.name == device) else {
-        let names: Vec<&str> = parent.devices.iter().map(|it| it.name.as_str()).collect();
+    let Some(found) = parent.wish.devices.iter().find(|it| it.name == device) else {
+        let names: Vec<&str> = parent.wish.devices.iter().map(|it| it.name.as_str()).collect();
         return Err(UnknownDevice {
             fleet: parent.name.clone(),
             device: clip(device, 64),

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serialfleet_api::{fleet::DeviceStatus, names};
 
-use crate::request::{DaemonSet, Meta, Policy, Port, SerialNode, Service, Slice, SyncRequest};
+use crate::request::{DaemonSet, Group, Meta, Policy, Port, SerialNode, Service, Slice, SyncRequest};
 
 mod strangers;
 
@@ -272,7 +272,7 @@ fn add_pods<'a>(slice: &'a Slice, pods: &mut BTreeMap<&'a str, Pod<'a>>, unready
 
 fn reports<'a>(request: &'a SyncRequest, pods: &BTreeMap<&'a str, Pod<'a>>) -> BTreeMap<&'a str, Report<'a>> {
     let fleet = &request.parent.name;
-    let nodes = request.related.serial_nodes.iter().flatten();
+    let nodes = request.related.serial_nodes.iter().flat_map(Group::iter);
     nodes
         .filter(|it| it.fleet == *fleet && it.metadata.name == names::serial_node(fleet, &it.node_name))
         .map(|node| {

@@ -6,9 +6,13 @@
 //! What cannot be understood becomes a [`Refusal`], never an empty list: an empty list would delete children.
 
 mod labels;
+mod objects;
+mod text;
 mod views;
 
-use serde::Deserialize;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serialfleet_api::{
     fleet::{SerialFleetSpec, SerialFleetStatus},
@@ -17,8 +21,10 @@ use serialfleet_api::{
 };
 
 pub use labels::Labels;
+pub use objects::{Group, Objects};
 pub use views::*;
 
+use self::text::{Entry, Text};
 use crate::doctor::Controller;
 
 /// Why a request gets no answer. Metacontroller then leaves children and status as they are and shows the text in
@@ -45,6 +51,14 @@ impl Refusal {
     fn parent(part: &str, error: &serde_json::Error) -> Self {
         Self::Parent(one_line(&format!("{part}: {error}")))
     }
+
+    /// The same of a part of the request.
+    fn at(self, part: &str) -> Self {
+        match self {
+            Self::Envelope(text) => Self::Envelope(one_line(&format!("{part}: {text}"))),
+            Self::Parent(text) => Self::Parent(one_line(&format!("{part}: {text}"))),
+        }
+    }
 }
 
 fn one_line(text: &str) -> String {
@@ -55,7 +69,7 @@ fn one_line(text: &str) -> String {
 #[derive(Clone, Debug)]
 pub struct SyncRequest {
     /// The CompositeController that calls, where it said so and can be read.
-    pub controller: Option<Controller>,
+    pub controller: Option<Arc<Controller>>,
     /// The SerialFleet.
     pub parent: Parent,
     /// Observed children.
@@ -64,6 +78,7 @@ pub struct SyncRequest {
     pub related: Objects,
     /// Whether this is a call of the finalize hook.
     pub finalizing: bool,
+    places: Places,
 }
 
 /// The SerialFleet of a call.
@@ -71,43 +86,49 @@ pub struct SyncRequest {
 pub struct Parent {
     /// Its name: never empty.
     pub name: String,
-    /// Its metadata.
+    /// Its metadata: name, uid, generation and resource version.
     pub metadata: Metadata,
     /// What is wanted.
+    pub wish: Arc<Wish>,
+    /// What the last sync said; empty where that cannot be read.
+    pub status: Arc<SerialFleetStatus>,
+}
+
+/// What a SerialFleet says that is wanted.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// Its spec.
     pub spec: SerialFleetSpec,
     /// The devices of the spec with every setting decided, sorted by name, each name once.
     pub devices: Vec<ResolvedDevice>,
-    /// What the last sync said; empty where that cannot be read.
-    pub status: SerialFleetStatus,
 }
 
 /// The label by which Metacontroller tells the children of one parent from those of another.
 pub const CONTROLLER_UID: &str = "controller-uid";
 
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    #[serde(borrow, default)]
-    controller: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    parent: Option<RawParent<'a>>,
-    #[serde(default)]
-    children: Option<Objects>,
-    #[serde(default)]
-    related: Option<Objects>,
-    #[serde(default)]
-    finalizing: bool,
+/// Where in the request's bytes stood what a later request may show again, observed objects aside.
+#[derive(Clone, Debug, Default)]
+struct Places {
+    envelope: Vec<Entry<Part>>,
+    parent: Vec<Entry<Part>>,
+    metadata: Vec<Entry<Part>>,
 }
 
-#[derive(Deserialize)]
-struct RawParent<'a> {
-    #[serde(default)]
-    kind: String,
-    #[serde(borrow, default)]
-    metadata: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    spec: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    status: Option<&'a RawValue>,
+/// What was read of one entry of the envelope, of the parent, or of the parent's metadata.
+#[derive(Clone, Debug)]
+enum Part {
+    Controller(Option<Arc<Controller>>),
+    Kind(String),
+    Wish(Arc<Wish>),
+    Status(Arc<SerialFleetStatus>),
+    Name(Option<String>),
+    Uid(Option<String>),
+    Generation(Option<i64>),
+    ResourceVersion(Option<String>),
+    /// Of no interest.
+    Other,
+    /// An object that is read entry by entry itself.
+    Nested,
 }
 
 impl SyncRequest {
@@ -116,61 +137,172 @@ impl SyncRequest {
     /// # Errors
     /// If it is no hook request, or if its parent is no SerialFleet that can be understood.
     pub fn parse(body: &[u8]) -> Result<Self, Refusal> {
-        let envelope: Envelope<'_> =
-            serde_json::from_slice(body).map_err(|error| Refusal::envelope(&error))?;
-        let parent = envelope.parent.ok_or_else(|| Refusal::Envelope("it has no parent".to_owned()))?;
-        Ok(Self {
-            // Settings of a later Metacontroller must not stand in the way of the fleet.
-            controller: envelope.controller.and_then(|raw| serde_json::from_str(raw.get()).ok()),
-            parent: Parent::parse(&parent)?,
-            children: envelope.children.unwrap_or_default(),
-            related: envelope.related.unwrap_or_default(),
-            finalizing: envelope.finalizing,
-        })
+        Self::read(Text::new(body, &[]), None)
+    }
+
+    /// The same, sooner: what stands in `earlier` as well, the body that `known` was read from, is taken from there. What
+    /// comes of it does not depend on the two.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_after(body: &[u8], earlier: &[u8], known: &Self) -> Result<Self, Refusal> {
+        Self::read(Text::new(body, earlier), Some(known))
+    }
+
+    fn read(mut text: Text<'_>, known: Option<&Self>) -> Result<Self, Refusal> {
+        let nothing = (Places::default(), Objects::default());
+        let (places, known_children, known_related) = match known {
+            Some(known) => (&known.places, &known.children, &known.related),
+            None => (&nothing.0, &nothing.1, &nothing.1),
+        };
+        let (mut controller, mut parent, mut finalizing) = (None, None, false);
+        let (mut children, mut related) = (Objects::default(), Objects::default());
+        let mut envelope = text.object(&places.envelope, |text, key| {
+            match key {
+                "controller" => {
+                    let raw: &RawValue = text.value()?;
+                    // Settings of a later Metacontroller must not stand in the way of the fleet.
+                    return Ok(Part::Controller(serde_json::from_str(raw.get()).ok().map(Arc::new)));
+                }
+                "parent" if text.null()? => {}
+                "parent" => parent = Some(RawParent::read(text, places)?),
+                "children" => {
+                    children = Objects::read(text, known_children).map_err(|refusal| refusal.at(key))?
+                }
+                "related" => {
+                    related = Objects::read(text, known_related).map_err(|refusal| refusal.at(key))?
+                }
+                "finalizing" => finalizing = text.value()?,
+                _ => text.skip()?,
+            }
+            Ok(Part::Other)
+        })?;
+        text.end()?;
+        // The rest of it is read entry by entry, and known by those.
+        envelope.retain(|entry| matches!(entry.value, Part::Controller(_)));
+        for entry in &envelope {
+            if let Part::Controller(it) = &entry.value {
+                controller.clone_from(it);
+            }
+        }
+        let parent = parent.ok_or_else(|| Refusal::Envelope("it has no parent".to_owned()))?;
+        let (parent, places) = parent.finish(envelope)?;
+        Ok(Self { controller, parent, children, related, finalizing, places })
     }
 }
 
-impl Parent {
-    fn parse(raw: &RawParent<'_>) -> Result<Self, Refusal> {
-        if !raw.kind.is_empty() && raw.kind != "SerialFleet" {
-            return Err(Refusal::Parent(one_line(&format!(
-                "it is a {}; the CompositeController's parentResource must be serialfleets",
-                raw.kind
-            ))));
-        }
-        let metadata: Metadata = match raw.metadata {
-            Some(raw) => {
-                serde_json::from_str(raw.get()).map_err(|error| Refusal::parent("metadata", &error))?
+/// The entries of a parent and of its metadata.
+struct RawParent {
+    fields: Vec<Entry<Part>>,
+    metadata: Vec<Entry<Part>>,
+}
+
+impl RawParent {
+    fn read(text: &mut Text<'_>, places: &Places) -> Result<Self, Refusal> {
+        let mut metadata = Vec::new();
+        let mut fields = text.object(&places.parent, |text, key| {
+            Ok(match key {
+                "kind" => Part::Kind(text.parent_value(key)?),
+                "metadata" => {
+                    metadata = text.object_or_null(&places.metadata, Self::metadata)?;
+                    Part::Nested
+                }
+                "spec" => match text.value::<Option<&RawValue>>()? {
+                    // No spec is not an empty one: answering it would delete every Service.
+                    None => Part::Other,
+                    Some(raw) => Part::Wish(Arc::new(Wish::read(raw)?)),
+                },
+                // A status of another version must not stand in the way of the one that replaces it.
+                "status" => {
+                    let raw: &RawValue = text.value()?;
+                    Part::Status(Arc::new(serde_json::from_str(raw.get()).unwrap_or_default()))
+                }
+                _ => {
+                    text.skip()?;
+                    Part::Other
+                }
+            })
+        })?;
+        fields.retain(|entry| !matches!(entry.value, Part::Nested));
+        Ok(Self { fields, metadata })
+    }
+
+    fn metadata(text: &mut Text<'_>, key: &str) -> Result<Part, Refusal> {
+        Ok(match key {
+            "name" => Part::Name(text.parent_value(key)?),
+            "uid" => Part::Uid(text.parent_value(key)?),
+            "generation" => Part::Generation(text.parent_value(key)?),
+            "resourceVersion" => Part::ResourceVersion(text.parent_value(key)?),
+            // managedFields and annotations above all: most of a parent.
+            _ => {
+                text.skip()?;
+                Part::Other
             }
-            None => Metadata::default(),
-        };
+        })
+    }
+
+    fn finish(self, envelope: Vec<Entry<Part>>) -> Result<(Parent, Places), Refusal> {
+        let mut metadata = Metadata::default();
+        let (mut wish, mut status) = (None, None);
+        for part in self.fields.iter().chain(&self.metadata).map(|entry| &entry.value) {
+            match part {
+                Part::Kind(kind) if !kind.is_empty() && kind != "SerialFleet" => {
+                    return Err(Refusal::Parent(one_line(&format!(
+                        "it is a {kind}; the CompositeController's parentResource must be serialfleets"
+                    ))));
+                }
+                Part::Wish(it) => wish = Some(Arc::clone(it)),
+                Part::Status(it) => status = Some(Arc::clone(it)),
+                Part::Name(it) => metadata.name.clone_from(it),
+                Part::Uid(it) => metadata.uid.clone_from(it),
+                Part::Generation(it) => metadata.generation = *it,
+                Part::ResourceVersion(it) => metadata.resource_version.clone_from(it),
+                Part::Controller(_) | Part::Kind(_) | Part::Other | Part::Nested => {}
+            }
+        }
         let name = metadata.name.clone().unwrap_or_default();
         if name.is_empty() {
             return Err(Refusal::nameless());
         }
-        // No spec is not an empty one: answering it would delete every Service.
-        let spec = raw.spec.ok_or_else(|| Refusal::Parent("it has no spec".to_owned()))?;
+        let wish = wish.ok_or_else(|| Refusal::Parent("it has no spec".to_owned()))?;
+        let parent = Parent { name, metadata, wish, status: status.unwrap_or_default() };
+        Ok((parent, Places { envelope, parent: self.fields, metadata: self.metadata }))
+    }
+}
+
+impl Text<'_> {
+    /// A value of the parent: one of another type is the fleet's fault, not the caller's.
+    fn parent_value<T: DeserializeOwned + Default>(&mut self, key: &str) -> Result<T, Refusal> {
+        let raw: &RawValue = self.value()?;
+        let value: Option<T> =
+            serde_json::from_str(raw.get()).map_err(|error| Refusal::parent(key, &error))?;
+        Ok(value.unwrap_or_default())
+    }
+}
+
+impl Wish {
+    fn read(spec: &RawValue) -> Result<Self, Refusal> {
         let spec: SerialFleetSpec =
             serde_json::from_str(spec.get()).map_err(|error| Refusal::parent("spec", &error))?;
         let devices = resolved(&spec)?;
-        // A status of another version must not stand in the way of the one that replaces it.
-        let status = raw.status.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
-        Ok(Self { name, metadata, spec, devices, status })
+        Ok(Self { spec, devices })
     }
+}
 
+impl Parent {
     /// Namespace of the devices' Services.
     pub fn service_namespace(&self) -> &str {
-        service_namespace(self.spec.service_namespace.as_deref())
+        service_namespace(self.wish.spec.service_namespace.as_deref())
     }
 
     /// Whether the fleet asks for the nodes' own network.
     pub fn host_network(&self) -> bool {
-        self.spec.bridge.host_network.unwrap_or(false)
+        self.wish.spec.bridge.host_network.unwrap_or(false)
     }
 
     /// Port of livez, readyz and metrics.
     pub fn admin_port(&self) -> i32 {
-        self.spec.bridge.admin_port.unwrap_or(9640)
+        self.wish.spec.bridge.admin_port.unwrap_or(9640)
     }
 }
 
@@ -255,13 +387,16 @@ mod tests {
             "Pod.v1": {"x": 1}}, "news": [1]}))
         .unwrap();
         assert!(request.children.services.is_empty());
-        assert_eq!(request.parent.devices.iter().map(|d| d.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(
+            request.parent.wish.devices.iter().map(|d| d.name.as_str()).collect::<Vec<_>>(),
+            ["a", "b"]
+        );
     }
 
     #[test]
     fn a_status_that_cannot_be_read_counts_as_none() {
         let mut parent = fleet();
         parent["status"] = json!({"conditions": "many"});
-        assert_eq!(parse(&json!({"parent": parent})).unwrap().parent.status, SerialFleetStatus::default());
+        assert_eq!(parse(&json!({"parent": parent})).unwrap().parent.status, Arc::default());
     }
 }

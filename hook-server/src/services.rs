@@ -58,10 +58,10 @@ impl Obstacle {
 /// Every Service of the fleet, sorted by device and node.
 pub fn wanted<'a>(request: &'a SyncRequest, observed: &Observed<'a>) -> Vec<Wanted<'a>> {
     let parent = &request.parent;
-    let ports = pod_ports(parent.devices.iter().map(|device| device.name.as_str()));
+    let ports = pod_ports(parent.wish.devices.iter().map(|device| device.name.as_str()));
     let own = own_services(observed);
     let mut wanted: Vec<Wanted<'a>> = Vec::new();
-    for device in &parent.devices {
+    for device in &parent.wish.devices {
         // With the nodes' own network there is nothing to translate: the port is the device's.
         let pod_port = if parent.host_network() {
             device.port

@@ -40,6 +40,7 @@ pub fn status(
     now: SystemTime,
 ) -> (SerialFleetStatus, Option<u32>) {
     let of_device: Vec<(&ResolvedDevice, Vec<&Outcome<'_>>)> = parent
+        .wish
         .devices
         .iter()
         .map(|device| {

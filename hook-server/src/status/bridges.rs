@@ -74,7 +74,7 @@ impl Causes {
         let status = &set.status;
         let desired = status.desired_number_scheduled;
         let waiting: Vec<&str> = observed.unready_nodes.iter().copied().collect();
-        let on_delete = request.parent.spec.bridge.update_strategy == Some(UpdateStrategy::OnDelete);
+        let on_delete = request.parent.wish.spec.bridge.update_strategy == Some(UpdateStrategy::OnDelete);
         if status.updated_number_scheduled < desired && !on_delete {
             let place = if waiting.is_empty() {
                 String::new()
@@ -106,7 +106,7 @@ impl Causes {
 }
 
 fn no_nodes(request: &SyncRequest) -> String {
-    let selector = &request.parent.spec.bridge.node_selector;
+    let selector = &request.parent.wish.spec.bridge.node_selector;
     match selector.iter().next() {
         Some((key, value)) => {
             format!("No node matches spec.bridge.nodeSelector: kubectl label node NODE {key}={value}")
