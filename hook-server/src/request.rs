@@ -10,13 +10,17 @@ mod objects;
 mod text;
 mod views;
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serialfleet_api::{
     fleet::{SerialFleetSpec, SerialFleetStatus},
     meta::Metadata,
+    ports::pod_ports,
     resolve::{ResolvedDevice, resolve},
 };
 
@@ -25,7 +29,7 @@ pub use objects::{Group, Objects};
 pub use views::*;
 
 use self::text::{Entry, Text};
-use crate::doctor::Controller;
+use crate::{children::Bridges, doctor::Controller};
 
 /// Why a request gets no answer. Metacontroller then leaves children and status as they are and shows the text in
 /// an event, hence one short line.
@@ -94,13 +98,17 @@ pub struct Parent {
     pub status: Arc<SerialFleetStatus>,
 }
 
-/// What a SerialFleet says that is wanted.
+/// What a SerialFleet says that is wanted, with what follows from that alone: worked out once for each spec.
 #[derive(Clone, Debug)]
 pub struct Wish {
     /// Its spec.
     pub spec: SerialFleetSpec,
     /// The devices of the spec with every setting decided, sorted by name, each name once.
     pub devices: Vec<ResolvedDevice>,
+    /// The port on which a bridge serves each of them.
+    pub pod_ports: Vec<u16>,
+    /// The bridges and their Service, once they were asked for.
+    pub(crate) bridges: OnceLock<Arc<Bridges>>,
 }
 
 /// The label by which Metacontroller tells the children of one parent from those of another.
@@ -285,7 +293,14 @@ impl Wish {
         let spec: SerialFleetSpec =
             serde_json::from_str(spec.get()).map_err(|error| Refusal::parent("spec", &error))?;
         let devices = resolved(&spec)?;
-        Ok(Self { spec, devices })
+        // With the nodes' own network there is nothing to translate: the port is the device's.
+        let ports = match spec.bridge.host_network {
+            Some(true) => BTreeMap::new(),
+            _ => pod_ports(devices.iter().map(|device| device.name.as_str())),
+        };
+        let port = |device: &ResolvedDevice| ports.get(device.name.as_str()).copied().unwrap_or(device.port);
+        let pod_ports = devices.iter().map(port).collect();
+        Ok(Self { spec, devices, pod_ports, bridges: OnceLock::new() })
     }
 }
 

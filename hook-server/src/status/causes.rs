@@ -189,7 +189,7 @@ impl Causes {
         }
         let taken = |test: &dyn Fn(&Obstacle) -> bool| -> Vec<&str> {
             let blocked = outcomes.iter().filter(|it| it.wanted.obstacle.as_ref().is_some_and(test));
-            blocked.map(|it| it.wanted.name.as_str()).collect()
+            blocked.map(|it| &*it.wanted.name).collect()
         };
         let foreign = taken(&|it| *it == Obstacle::NameTaken);
         if !foreign.is_empty() {

@@ -21,7 +21,7 @@ const MAX_MESSAGE: usize = 1024;
 /// The conditions, and after how many seconds another sync is wanted.
 pub(super) fn conditions(
     parent: &Parent,
-    devices: &[(&ResolvedDevice, Vec<&Outcome<'_>>)],
+    devices: &[(&ResolvedDevice, &[Outcome<'_>])],
     causes: &Causes,
     now: SystemTime,
 ) -> (Vec<Condition>, Option<u32>) {
@@ -76,7 +76,7 @@ fn applied(causes: &Causes) -> Verdict {
     Verdict { holds: !unapplied.holds, ..unapplied }
 }
 
-fn ready(devices: &[(&ResolvedDevice, Vec<&Outcome<'_>>)], causes: &Causes) -> Verdict {
+fn ready(devices: &[(&ResolvedDevice, &[Outcome<'_>])], causes: &Causes) -> Verdict {
     let absent: Vec<&str> = devices
         .iter()
         .filter(|(device, of)| device.required && (of.is_empty() || of.iter().any(|it| !it.state.is_bound())))
@@ -96,7 +96,7 @@ fn ready(devices: &[(&ResolvedDevice, Vec<&Outcome<'_>>)], causes: &Causes) -> V
     Verdict { type_: "Ready", holds, reason, message }
 }
 
-fn devices_bound(devices: &[(&ResolvedDevice, Vec<&Outcome<'_>>)]) -> Verdict {
+fn devices_bound(devices: &[(&ResolvedDevice, &[Outcome<'_>])]) -> Verdict {
     let unbound: Vec<&str> = devices
         .iter()
         .filter(|(_, of)| of.is_empty() || of.iter().any(|it| !it.state.is_bound()))
