@@ -51,7 +51,11 @@ pub(super) fn conditions(
             }
         })
         .collect();
-    let resync = causes.unobserved.then(|| resync_after(&conditions, now));
+    let resync = causes.unobserved.then(|| {
+        // In time to tell a standstill from a delay.
+        let due = causes.due.map_or(u32::MAX, |due| u32::try_from(due).unwrap_or(u32::MAX).max(1));
+        resync_after(&conditions, now).min(due)
+    });
     (conditions, resync)
 }
 
