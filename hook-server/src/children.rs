@@ -15,6 +15,7 @@ mod device_service;
 mod endpoint_slice;
 mod network_policy;
 mod pairs;
+mod texts;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -28,6 +29,7 @@ pub use self::{
     endpoint_slice::EndpointSlice,
     network_policy::NetworkPolicy,
     pairs::Pairs,
+    texts::{Text, Texts},
 };
 
 use crate::{
@@ -35,13 +37,14 @@ use crate::{
     observed::{Family, Key, Kind, Observed},
     outcome::Outcome,
     request::Parent,
+    services::Wanted,
 };
 
 /// Everything that the fleet wants to exist, but for what somebody else has the name of: Metacontroller would take
 /// that over. Written as the list that Metacontroller expects.
 #[derive(Debug)]
 pub struct Children<'a> {
-    fleet: &'a str,
+    parent: &'a Parent,
     bridges: Arc<Bridges>,
     policy: NetworkPolicy<'a>,
     /// Of the children that the fleet has once, those whose names are free.
@@ -60,7 +63,7 @@ pub enum Child<'c> {
     /// Who may connect to them.
     Policy(&'c NetworkPolicy<'c>),
     /// A device's Service.
-    Service(DeviceService<'c>),
+    Service(Text<'c, DeviceService<'c>>),
     /// A device's slice.
     Slice(EndpointSlice<'c>),
 }
@@ -90,15 +93,7 @@ impl<'a> Children<'a> {
                 taken.extend(foreign.map(|name| (*namespace, name)));
             }
         }
-        Self {
-            fleet: &parent.name,
-            bridges,
-            policy,
-            once,
-            outcomes,
-            families: observed.families.clone(),
-            taken,
-        }
+        Self { parent, bridges, policy, once, outcomes, families: observed.families.clone(), taken }
     }
 
     /// What was decided about each Service.
@@ -113,15 +108,21 @@ impl<'a> Children<'a> {
             kind => Child::Bridges(self.bridges.child(*kind).0),
         });
         once.chain(self.services().flat_map(move |(outcome, namespace)| {
-            let service = DeviceService::new(self.fleet, outcome, namespace);
-            let slices = self.families.iter().filter_map(move |family| {
-                let slice = EndpointSlice::new(self.fleet, outcome, namespace, *family);
-                let taken =
-                    !self.taken.is_empty() && self.taken.contains(&(namespace, slice.name().to_owned()));
-                (!taken).then_some(Child::Slice(slice))
+            let wanted = &outcome.wanted;
+            let slices =
+                self.families.iter().filter(move |family| !self.is_taken(wanted, namespace, **family));
+            let slices = slices.map(move |family| {
+                let metadata = Texts::metadata(self.parent, wanted, namespace, *family);
+                Child::Slice(EndpointSlice::new(outcome, *family, metadata))
             });
+            let service = Texts::service(self.parent, wanted, namespace);
             std::iter::once(Child::Service(service)).chain(slices)
         }))
+    }
+
+    /// Whether somebody else has the name of this slice.
+    fn is_taken(&self, wanted: &Wanted<'_>, namespace: &str, family: Family) -> bool {
+        !self.taken.is_empty() && self.taken.contains(&(namespace, family.slice(&wanted.name)))
     }
 
     /// Kind, namespace and name of each, in order.
@@ -136,10 +137,10 @@ impl<'a> Children<'a> {
         for (outcome, namespace) in self.services() {
             look(Kind::Service, (namespace, &outcome.wanted.name));
             for family in &self.families {
-                slice.clear();
-                slice.push_str(&outcome.wanted.name);
-                slice.push_str(family.suffix());
-                if self.taken.is_empty() || !self.taken.contains(&(namespace, slice.clone())) {
+                if !self.is_taken(&outcome.wanted, namespace, *family) {
+                    slice.clear();
+                    slice.push_str(&outcome.wanted.name);
+                    slice.push_str(family.suffix());
                     look(Kind::EndpointSlice, (namespace, &slice));
                 }
             }

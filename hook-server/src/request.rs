@@ -9,27 +9,21 @@ mod labels;
 mod objects;
 mod text;
 mod views;
+mod wish;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, OnceLock},
-};
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use serialfleet_api::{
-    fleet::{SerialFleetSpec, SerialFleetStatus},
-    meta::Metadata,
-    ports::pod_ports,
-    resolve::{ResolvedDevice, resolve},
-};
+use serialfleet_api::{fleet::SerialFleetStatus, meta::Metadata};
 
 pub use labels::Labels;
 pub use objects::{Group, Objects};
 pub use views::*;
+pub use wish::Wish;
 
 use self::text::{Entry, Text};
-use crate::{children::Bridges, doctor::Controller};
+use crate::doctor::Controller;
 
 /// Why a request gets no answer. Metacontroller then leaves children and status as they are and shows the text in
 /// an event, hence one short line.
@@ -96,19 +90,6 @@ pub struct Parent {
     pub wish: Arc<Wish>,
     /// What the last sync said; empty where that cannot be read.
     pub status: Arc<SerialFleetStatus>,
-}
-
-/// What a SerialFleet says that is wanted, with what follows from that alone: worked out once for each spec.
-#[derive(Clone, Debug)]
-pub struct Wish {
-    /// Its spec.
-    pub spec: SerialFleetSpec,
-    /// The devices of the spec with every setting decided, sorted by name, each name once.
-    pub devices: Vec<ResolvedDevice>,
-    /// The port on which a bridge serves each of them.
-    pub pod_ports: Vec<u16>,
-    /// The bridges and their Service, once they were asked for.
-    pub(crate) bridges: OnceLock<Arc<Bridges>>,
 }
 
 /// The label by which Metacontroller tells the children of one parent from those of another.
@@ -288,22 +269,6 @@ impl Text<'_> {
     }
 }
 
-impl Wish {
-    fn read(spec: &RawValue) -> Result<Self, Refusal> {
-        let spec: SerialFleetSpec =
-            serde_json::from_str(spec.get()).map_err(|error| Refusal::parent("spec", &error))?;
-        let devices = resolved(&spec)?;
-        // With the nodes' own network there is nothing to translate: the port is the device's.
-        let ports = match spec.bridge.host_network {
-            Some(true) => BTreeMap::new(),
-            _ => pod_ports(devices.iter().map(|device| device.name.as_str())),
-        };
-        let port = |device: &ResolvedDevice| ports.get(device.name.as_str()).copied().unwrap_or(device.port);
-        let pod_ports = devices.iter().map(port).collect();
-        Ok(Self { spec, devices, pod_ports, bridges: OnceLock::new() })
-    }
-}
-
 impl Parent {
     /// Namespace of the devices' Services.
     pub fn service_namespace(&self) -> &str {
@@ -326,92 +291,5 @@ pub(crate) fn service_namespace(said: Option<&str>) -> &str {
     said.filter(|said| !said.is_empty()).unwrap_or(serialfleet_api::names::SYSTEM_NAMESPACE)
 }
 
-fn resolved(spec: &SerialFleetSpec) -> Result<Vec<ResolvedDevice>, Refusal> {
-    let mut devices = resolve(spec)
-        .into_iter()
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|(name, error)| Refusal::Parent(one_line(&format!("spec.devices: {name}: {error}"))))?;
-    devices.sort_by(|a, b| a.name.cmp(&b.name));
-    if let Some((twin, _)) = devices.iter().zip(devices.iter().skip(1)).find(|(a, b)| a.name == b.name) {
-        return Err(Refusal::Parent(one_line(&format!("spec.devices: two are named {}", twin.name))));
-    }
-    Ok(devices)
-}
-
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn parse(value: &Value) -> Result<SyncRequest, Refusal> {
-        SyncRequest::parse(value.to_string().as_bytes())
-    }
-
-    fn fleet() -> Value {
-        json!({"kind": "SerialFleet", "metadata": {"name": "home"}, "spec": {"devices": [
-            {"name": "b", "match": {"usb": "1:2"}}, {"name": "a", "match": {"usb": "1:3"}}]}})
-    }
-
-    #[test]
-    fn what_cannot_be_understood_is_refused_with_one_line_and_never_taken_for_empty() {
-        for (what, body, says) in [
-            ("not JSON", "hello\n".to_owned(), "no hook request"),
-            ("no object", "[]".to_owned(), "no hook request"),
-            ("no parent", "{}".to_owned(), "no parent"),
-            ("null parent", json!({"parent": null}).to_string(), "no parent"),
-            ("no name", json!({"parent": {"spec": {}}}).to_string(), "metadata.name"),
-            ("no spec", json!({"parent": {"metadata": {"name": "home"}}}).to_string(), "no spec"),
-            (
-                "a null spec",
-                json!({"parent": {"metadata": {"name": "home"}, "spec": null}}).to_string(),
-                "spec",
-            ),
-            (
-                "another kind",
-                json!({"parent": {"kind": "Pod", "metadata": {"name": "x"}}}).to_string(),
-                "Pod",
-            ),
-            (
-                "devices of another type",
-                json!({"parent": {"metadata": {"name": "home"}, "spec": {"devices": "none"}}}).to_string(),
-                "spec",
-            ),
-            (
-                "twins",
-                json!({"parent": {"metadata": {"name": "home"}, "spec": {"devices": [
-                    {"name": "a", "match": {}}, {"name": "a", "match": {}}]}}})
-                .to_string(),
-                "two are named a",
-            ),
-            (
-                "a child that is none",
-                json!({"parent": fleet(), "children": {"Service.v1": 3}}).to_string(),
-                "no",
-            ),
-        ] {
-            let refusal = SyncRequest::parse(body.as_bytes()).unwrap_err().to_string();
-            assert!(refusal.contains(says), "{what}: {refusal}");
-            assert!(!refusal.contains('\n') && refusal.len() < 600, "{what}: {refusal}");
-        }
-    }
-
-    #[test]
-    fn unknown_fields_and_missing_or_null_groups_are_tolerated() {
-        let request = parse(&json!({"parent": fleet(), "children": null, "related": {"Service.v1": null,
-            "Pod.v1": {"x": 1}}, "news": [1]}))
-        .unwrap();
-        assert!(request.children.services.is_empty());
-        assert_eq!(
-            request.parent.wish.devices.iter().map(|d| d.name.as_str()).collect::<Vec<_>>(),
-            ["a", "b"]
-        );
-    }
-
-    #[test]
-    fn a_status_that_cannot_be_read_counts_as_none() {
-        let mut parent = fleet();
-        parent["status"] = json!({"conditions": "many"});
-        assert_eq!(parse(&json!({"parent": parent})).unwrap().parent.status, Arc::default());
-    }
-}
+mod tests;

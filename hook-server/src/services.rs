@@ -21,6 +21,8 @@ use crate::{
 pub struct Wanted<'a> {
     /// Its device.
     pub device: &'a ResolvedDevice,
+    /// The number of that among the fleet's devices.
+    pub index: usize,
     /// Scope Node: its node.
     pub node: Option<&'a str>,
     /// Its name.
@@ -62,9 +64,11 @@ impl Obstacle {
 pub fn wanted<'a>(request: &'a SyncRequest, observed: &Observed<'a>) -> Vec<Wanted<'a>> {
     let parent = &request.parent;
     let mut wanted: Vec<Wanted<'a>> = Vec::with_capacity(parent.wish.devices.len());
-    for (device, pod_port) in parent.wish.devices.iter().zip(parent.wish.pod_ports.iter().copied()) {
+    let devices = parent.wish.devices.iter().zip(parent.wish.pod_ports.iter().copied());
+    for (index, (device, pod_port)) in devices.enumerate() {
         let one = |node: Option<&'a str>| Wanted {
             device,
+            index,
             node,
             name: match node {
                 None => Cow::Borrowed(device.name.as_str()),
