@@ -29,6 +29,8 @@ pub struct Answered {
     pub body: Bytes,
     /// What was read of it; nothing where reading costs nothing.
     pub request: Option<SyncRequest>,
+    /// Size of the answer.
+    pub answer: usize,
     /// Tag of the answer; nothing where the clock had a part in it.
     pub tag: Option<Tag>,
     /// Whom it was about.
@@ -95,7 +97,7 @@ mod tests {
     fn call(fleet: &str, body: String) -> Answered {
         let tag = Some(Tag::of(body.as_bytes()));
         let subject = Arc::new(Subject { fleet: fleet.to_owned(), ..Subject::default() });
-        Answered { hook: Hook::Sync, body: body.into(), request: None, tag, subject }
+        Answered { hook: Hook::Sync, body: body.into(), request: None, answer: 0, tag, subject }
     }
 
     fn fleet(found: Option<Arc<Answered>>) -> Option<String> {

@@ -4,6 +4,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
+    clippy::string_slice,
     reason = "a test that cannot go on has failed; it is to print"
 )]
 

@@ -15,7 +15,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::time::timeout_at;
 
 use super::{
@@ -34,8 +34,11 @@ use crate::{
     sync::respond,
 };
 
-/// Bodies from here on are worked on beside the reactor, so that probes are answered meanwhile.
-const LARGE_BODY: usize = 64 << 10;
+/// Bodies from here on are worked on beside the reactors, so that probes are answered meanwhile: below, it is well under
+/// a millisecond, and the way to another thread would be a good part of that.
+const LARGE_BODY: usize = 512 << 10;
+/// Room for what an answer grows by.
+const ROOM: usize = 4 << 10;
 /// Bodies up to here are recognised on the reactor: well below a millisecond.
 const LOOKED_UP: usize = 2 << 20;
 
@@ -252,21 +255,35 @@ fn work(app: &App, hook: Hook, body: &Bytes) -> Result<Worked, Failure> {
             let response = respond(&request, &app.surface.config, now);
             let lasting = !depends_on_clock(&response.status, response.resync_after_seconds, now);
             let subject = Subject::of_sync(&request, &response);
-            (serde_json::to_vec(&response).map_err(bug)?, subject, lasting, Some(request))
+            // About as large as the last one.
+            let size = like.as_ref().map_or(0, |it| it.answer) + ROOM;
+            (written(&response, size)?, subject, lasting, Some(request))
         }
         Hook::Customize => {
             let response = customize(&CustomizeRequest::parse(body)?);
             let desired = response.related_resources.len();
             let subject = Subject { desired, ..Subject::of_body(body).unwrap_or_default() };
-            (serde_json::to_vec(&response).map_err(bug)?, subject, true, None)
+            (written(&response, ROOM)?, subject, true, None)
         }
     };
     let (bytes, subject) = (Bytes::from(answer), Arc::new(subject));
     let tag = lasting.then(|| Tag::of(&bytes));
-    let answered =
-        Answered { hook, body: body.clone(), request, tag: tag.clone(), subject: Arc::clone(&subject) };
+    let answered = Answered {
+        hook,
+        answer: bytes.len(),
+        body: body.clone(),
+        request,
+        tag: tag.clone(),
+        subject: Arc::clone(&subject),
+    };
     app.recall.remember(answered);
     Ok(Worked { bytes, tag, subject })
+}
+
+fn written(answer: &impl Serialize, size: usize) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::with_capacity(size);
+    serde_json::to_writer(&mut bytes, answer).map_err(bug)?;
+    Ok(bytes)
 }
 
 fn bug(error: serde_json::Error) -> Failure {
