@@ -74,11 +74,11 @@ bench: deps ## The bridge beside ser2net, socat and a plain copier: tests/bench/
 	$(CARGO) build --locked --release -p serialfleet-bench
 	$(TARGET_DIR)/release/serialfleet-bench
 
-bench-hook: deps ## The hook server beside plain Go and Python hooks: tests/bench-hook/README.md
+bench-hook: deps ## The hook server beside plain Go and Python hooks: tests/bench-hook/README.md; ARGS=--quick
 	$(CARGO) build --locked --release -p serialfleet-hook
 	$(CARGO) build --locked --release -p serialfleet-bench-hook
 	tests/bench-hook/peers/build '$(abspath $(TARGET_DIR))/bench-hook'
-	$(TARGET_DIR)/release/serialfleet-bench-hook
+	$(TARGET_DIR)/release/serialfleet-bench-hook $(ARGS)
 
 crds: ## Write metacontroller/manifests/crds.yaml anew, from the types
 	$(CARGO) run --locked -q -p serialfleet-api --features crd --bin crdgen > metacontroller/manifests/crds.yaml.new
