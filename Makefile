@@ -116,11 +116,11 @@ bench: deps ## The bridge beside ser2net, socat and a plain copier: tests/bench/
 	$(CARGO) build --locked --release -p serialfleet-bench
 	$(TARGET_DIR)/release/serialfleet-bench
 
-bench-hook: deps ## The hook server beside plain Go and Python hooks: tests/bench-hook/README.md
+bench-hook: deps ## The hook server beside plain Go and Python hooks: tests/bench-hook/README.md; ARGS=--quick
 	$(CARGO) build --locked --release -p serialfleet-hook
 	$(CARGO) build --locked --release -p serialfleet-bench-hook
 	tests/bench-hook/peers/build '$(abspath $(TARGET_DIR))/bench-hook'
-	$(TARGET_DIR)/release/serialfleet-bench-hook
+	$(TARGET_DIR)/release/serialfleet-bench-hook $(ARGS)
 
 soak: deps ## An hour of random clients, plugs and edits against one bridge; ARGS='--minutes 5'
 	$(CARGO) build --locked --release -p serialfleet-bridge -p serialfleet-soak

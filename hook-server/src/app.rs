@@ -35,8 +35,8 @@ use crate::{
     admission::Admission,
     calls::Call,
     config::{Config, Limits},
-    etag::Memo,
     metrics::{Hook, Metrics},
+    recall::Recall,
 };
 
 /// Whether `/readyz` says yes. Set to no before the listener closes.
@@ -94,7 +94,7 @@ impl fmt::Debug for Surface {
 struct App {
     surface: Surface,
     admission: Admission,
-    memo: Memo,
+    recall: Recall,
 }
 
 /// The surface with nothing but what it needs: whoever reaches it may call.
@@ -108,7 +108,7 @@ impl Surface {
     pub fn router(self) -> Router {
         let limits = &self.limits;
         let admission = Admission::new(limits.max_calls, limits.max_body_memory.max(limits.max_body_bytes));
-        let app = Arc::new(App { admission, memo: Memo::default(), surface: self });
+        let app = Arc::new(App { admission, recall: Recall::default(), surface: self });
         let sync = post(|State(app): State<Arc<App>>, request: Request| call::call(app, Hook::Sync, request));
         let customize =
             post(|State(app): State<Arc<App>>, request: Request| call::call(app, Hook::Customize, request));

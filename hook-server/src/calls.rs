@@ -1,7 +1,7 @@
 //! What one hook call was: for the log line, the metrics, and whoever shows calls. Made by [`crate::app`] when a call
 //! is over, however it ended. Decides nothing.
 
-use std::{fmt::Write as _, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -80,8 +80,8 @@ pub struct Subject {
     pub desired: usize,
     /// `Ready=True Stalled=False`.
     pub conditions: String,
-    /// State of each device.
-    pub devices: Vec<String>,
+    /// How many devices are in which state.
+    pub devices: BTreeMap<String, i64>,
     /// When another look is asked for.
     pub resync_after_seconds: Option<f64>,
 }
@@ -95,12 +95,19 @@ impl Subject {
             // Writing to a String never fails.
             write!(conditions, "{space}{}={}", condition.type_, condition.status).unwrap_or_default();
         }
+        let mut devices: BTreeMap<String, i64> = BTreeMap::new();
+        for device in &response.status.devices {
+            match devices.get_mut(&device.state) {
+                Some(count) => *count += 1,
+                None => drop(devices.insert(device.state.clone(), 1)),
+            }
+        }
         Self {
             finalizing: request.finalizing,
             observed: count(&request.children),
             desired: response.children.len(),
             conditions,
-            devices: response.status.devices.iter().map(|it| it.state.clone()).collect(),
+            devices,
             resync_after_seconds: response.resync_after_seconds,
             ..Self::of_metadata(&request.parent.metadata)
         }

@@ -5,26 +5,31 @@
 //! apply strategies: no null (but an empty slice's `endpoints`), no empty value, canonical quantities, integers,
 //! server defaults spelled out in lists that are replaced whole, sorted lists.
 //!
-//! The few children that a fleet has once are JSON values. The devices' Services and slices, hundreds in a large
-//! fleet, are written straight from what was decided: each exists only while somebody looks at it.
+//! What follows from a fleet's spec alone is made once for each spec ([`Bridges`]). The devices' Services and slices,
+//! hundreds in a large fleet, are written straight from what was decided: each exists only while somebody looks at it.
 
 mod anchor;
+mod bridges;
 mod daemon_set;
 mod device_service;
 mod endpoint_slice;
 mod network_policy;
 mod pairs;
+mod texts;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde::{Serialize, Serializer, ser::SerializeSeq};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use serialfleet_api::names;
 
 pub use self::{
+    bridges::Bridges,
     device_service::{DeviceService, load_balancer_class, node_port},
     endpoint_slice::EndpointSlice,
+    network_policy::NetworkPolicy,
     pairs::Pairs,
+    texts::{Text, Texts},
 };
 
 use crate::{
@@ -32,14 +37,18 @@ use crate::{
     observed::{Family, Key, Kind, Observed},
     outcome::Outcome,
     request::Parent,
+    services::Wanted,
 };
 
 /// Everything that the fleet wants to exist, but for what somebody else has the name of: Metacontroller would take
 /// that over. Written as the list that Metacontroller expects.
 #[derive(Debug)]
 pub struct Children<'a> {
-    fleet: &'a str,
-    fixed: Vec<Value>,
+    parent: &'a Parent,
+    bridges: Arc<Bridges>,
+    policy: NetworkPolicy<'a>,
+    /// Of the children that the fleet has once, those whose names are free.
+    once: Vec<Kind>,
     outcomes: Vec<Outcome<'a>>,
     families: Vec<Family>,
     /// Slices whose names others have.
@@ -47,13 +56,14 @@ pub struct Children<'a> {
 }
 
 /// One desired child.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
+#[derive(Debug)]
 pub enum Child<'c> {
-    /// One that the fleet has once.
-    Fixed(&'c Value),
+    /// The bridges, or the Service over them.
+    Bridges(&'c Value),
+    /// Who may connect to them.
+    Policy(&'c NetworkPolicy<'c>),
     /// A device's Service.
-    Service(DeviceService<'c>),
+    Service(Text<'c, DeviceService<'c>>),
     /// A device's slice.
     Slice(EndpointSlice<'c>),
 }
@@ -68,17 +78,13 @@ impl<'a> Children<'a> {
     ) -> Self {
         let free =
             |kind, namespace: &str, name: &str| !observed.strangers.is_foreign(kind, (namespace, name));
-        let mut fixed = Vec::with_capacity(3);
-        let (bridge, anchor) = (names::bridge(&parent.name), names::anchor(&parent.name));
-        if free(Kind::DaemonSet, names::SYSTEM_NAMESPACE, &bridge) {
-            fixed.push(daemon_set::daemon_set(parent, config));
-        }
-        if free(Kind::Service, names::SYSTEM_NAMESPACE, &anchor) {
-            fixed.push(anchor::anchor(parent));
-        }
-        if free(Kind::NetworkPolicy, names::SYSTEM_NAMESPACE, &bridge) {
-            fixed.push(network_policy::network_policy(parent, &outcomes));
-        }
+        let bridges = Bridges::of(parent, config);
+        let policy = NetworkPolicy::new(parent, &outcomes);
+        let mut once = vec![Kind::DaemonSet, Kind::Service, Kind::NetworkPolicy];
+        once.retain(|kind| match kind {
+            Kind::NetworkPolicy => free(*kind, names::SYSTEM_NAMESPACE, policy.name()),
+            kind => free(*kind, names::SYSTEM_NAMESPACE, bridges.child(*kind).1.1),
+        });
         let mut taken = BTreeSet::new();
         for wanted in outcomes.iter().map(|it| &it.wanted).filter(|_| !observed.strangers.is_empty()) {
             for namespace in &wanted.namespaces {
@@ -87,7 +93,7 @@ impl<'a> Children<'a> {
                 taken.extend(foreign.map(|name| (*namespace, name)));
             }
         }
-        Self { fleet: &parent.name, fixed, outcomes, families: observed.families.clone(), taken }
+        Self { parent, bridges, policy, once, outcomes, families: observed.families.clone(), taken }
     }
 
     /// What was decided about each Service.
@@ -97,29 +103,45 @@ impl<'a> Children<'a> {
 
     /// Each child, in order.
     pub fn iter(&self) -> impl Iterator<Item = Child<'_>> {
-        self.fixed.iter().map(Child::Fixed).chain(self.services().flat_map(move |(outcome, namespace)| {
-            let service = DeviceService::new(self.fleet, outcome, namespace);
-            let slices = self.families.iter().filter_map(move |family| {
-                let slice = EndpointSlice::new(self.fleet, outcome, namespace, *family);
-                let taken =
-                    !self.taken.is_empty() && self.taken.contains(&(namespace, slice.name().to_owned()));
-                (!taken).then_some(Child::Slice(slice))
+        let once = self.once.iter().map(|kind| match kind {
+            Kind::NetworkPolicy => Child::Policy(&self.policy),
+            kind => Child::Bridges(self.bridges.child(*kind).0),
+        });
+        once.chain(self.services().flat_map(move |(outcome, namespace)| {
+            let wanted = &outcome.wanted;
+            let slices =
+                self.families.iter().filter(move |family| !self.is_taken(wanted, namespace, **family));
+            let slices = slices.map(move |family| {
+                let metadata = Texts::metadata(self.parent, wanted, namespace, *family);
+                Child::Slice(EndpointSlice::new(outcome, *family, metadata))
             });
+            let service = Texts::service(self.parent, wanted, namespace);
             std::iter::once(Child::Service(service)).chain(slices)
         }))
     }
 
+    /// Whether somebody else has the name of this slice.
+    fn is_taken(&self, wanted: &Wanted<'_>, namespace: &str, family: Family) -> bool {
+        !self.taken.is_empty() && self.taken.contains(&(namespace, family.slice(&wanted.name)))
+    }
+
     /// Kind, namespace and name of each, in order.
     pub fn each_key(&self, mut look: impl FnMut(Kind, Key<'_>)) {
-        for value in &self.fixed {
-            let child = Child::Fixed(value);
-            look(child.kind(), child.key());
+        for kind in &self.once {
+            match kind {
+                Kind::NetworkPolicy => look(*kind, self.policy.key()),
+                kind => look(*kind, self.bridges.child(*kind).1),
+            }
         }
+        let mut slice = String::new();
         for (outcome, namespace) in self.services() {
             look(Kind::Service, (namespace, &outcome.wanted.name));
-            for name in self.families.iter().map(|family| family.slice(&outcome.wanted.name)) {
-                if self.taken.is_empty() || !self.taken.contains(&(namespace, name.clone())) {
-                    look(Kind::EndpointSlice, (namespace, &name));
+            for family in &self.families {
+                if !self.is_taken(&outcome.wanted, namespace, *family) {
+                    slice.clear();
+                    slice.push_str(&outcome.wanted.name);
+                    slice.push_str(family.suffix());
+                    look(Kind::EndpointSlice, (namespace, &slice));
                 }
             }
         }
@@ -127,17 +149,22 @@ impl<'a> Children<'a> {
 
     /// Each Service of a device with its namespace and what was decided.
     pub fn device_services(&self) -> impl Iterator<Item = (Key<'_>, &Outcome<'a>)> {
-        self.services().map(|(outcome, namespace)| ((namespace, outcome.wanted.name.as_str()), outcome))
+        self.services().map(|(outcome, namespace)| ((namespace, &*outcome.wanted.name), outcome))
     }
 
-    /// The child of this kind that the fleet has once.
-    pub fn fixed(&self, kind: Kind) -> Option<&Value> {
-        self.fixed.iter().find(|value| value["kind"] == kind.as_str())
+    /// The DaemonSet, or the Service over its pods, where it is a child.
+    pub fn bridges(&self, kind: Kind) -> Option<&Value> {
+        self.once.contains(&kind).then(|| self.bridges.child(kind).0)
+    }
+
+    /// Who may connect to the bridges, where that is a child.
+    pub fn policy(&self) -> Option<&NetworkPolicy<'a>> {
+        self.once.contains(&Kind::NetworkPolicy).then_some(&self.policy)
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.fixed.len() + self.services().count() * (1 + self.families.len()) - self.taken.len()
+        self.once.len() + self.services().count() * (1 + self.families.len()) - self.taken.len()
     }
 
     /// Whether there are none.
@@ -162,25 +189,13 @@ impl Serialize for Children<'_> {
     }
 }
 
-impl Child<'_> {
-    /// Its kind.
-    pub fn kind(&self) -> Kind {
+impl Serialize for Child<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Self::Fixed(value) => value["kind"].as_str().and_then(Kind::of).unwrap_or(Kind::DaemonSet),
-            Self::Service(_) => Kind::Service,
-            Self::Slice(_) => Kind::EndpointSlice,
-        }
-    }
-
-    /// Its namespace and name.
-    pub fn key(&self) -> Key<'_> {
-        match self {
-            Self::Fixed(value) => {
-                let text = |field: &str| value["metadata"][field].as_str().unwrap_or_default();
-                (text("namespace"), text("name"))
-            }
-            Self::Service(service) => service.key(),
-            Self::Slice(slice) => slice.key(),
+            Self::Bridges(child) => child.serialize(serializer),
+            Self::Policy(child) => child.serialize(serializer),
+            Self::Service(child) => child.serialize(serializer),
+            Self::Slice(child) => child.serialize(serializer),
         }
     }
 }
@@ -204,16 +219,15 @@ fn labels<'c>(fleet: &'c str, component: &'c str, more: &[(&'c str, &'c str)]) -
 
 /// Labels of the children that a fleet has once. Only they carry the version: on the devices' Services and slices an
 /// upgrade would rewrite hundreds of objects while a stick waits to be published.
-fn fleet_labels(fleet: &str) -> Map<String, Value> {
-    let labels = labels(fleet, "bridge", &[("app.kubernetes.io/version", env!("CARGO_PKG_VERSION"))]);
-    labels.into_iter().map(|(key, value)| (key.to_owned(), json!(value))).collect()
+fn fleet_labels(fleet: &str) -> Pairs<'_> {
+    Pairs::new(labels(fleet, "bridge", &[("app.kubernetes.io/version", env!("CARGO_PKG_VERSION"))]))
 }
 
 /// Labels by which bridge pods of a fleet are found. Immutable in a DaemonSet, hence from the fleet's name only.
-fn pod_labels(fleet: &str) -> Value {
-    json!({
-        "app.kubernetes.io/name": APP,
-        "app.kubernetes.io/component": "bridge",
-        (names::LABEL_FLEET): fleet,
-    })
+fn pod_labels(fleet: &str) -> Pairs<'_> {
+    Pairs::new(vec![
+        ("app.kubernetes.io/name", APP),
+        ("app.kubernetes.io/component", "bridge"),
+        (names::LABEL_FLEET, fleet),
+    ])
 }

@@ -1,32 +1,24 @@
-//! Unchanged answers: their tags, and what this replica remembers so that the same request is not worked on twice.
+//! Tags of answers, so that an unchanged one costs no bytes.
 //!
 //! A tag is a hash of the answer's bytes and of nothing else. So 304 is right by construction, whatever else changed in
 //! between: hook version, flags, revision, replica, or a fleet that was deleted and made anew under its old name
 //! (Metacontroller remembers answers by kind, namespace and name only). Metacontroller's own status write changes the
 //! request's bytes and not the answer: still 304.
 //!
-//! A tag alone would cost a whole computation to compare. [`Memo`] therefore remembers which request bytes gave which
-//! tag. It holds only answers that depend on nothing but the request, this process's version and its flags; another
-//! replica or a new process computes once and then knows as well. Must never hold an answer that the clock had a part
-//! in: see [`depends_on_clock`].
+//! The hash is a cryptographic one: whoever writes a fleet, or a node's report, has a part in the answer's bytes, and
+//! two answers with one tag would let him hold an old one in force. It is ring's, which TLS brings along and which uses
+//! what the processor has for it.
+//!
+//! A tag alone would cost a whole computation to compare: [`crate::recall`] knows it from the request.
 
-use std::{
-    collections::HashMap,
-    hash::{BuildHasher, Hasher, RandomState},
-    sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
-};
+use std::time::SystemTime;
 
 use axum::http::{HeaderMap, HeaderValue, header};
+use ring::digest::{SHA256, digest};
 use serialfleet_api::fleet::SerialFleetStatus;
-use sha2::{Digest, Sha256};
-
-use crate::{calls::Subject, metrics::Hook};
 
 /// Hex digits of a tag: 128 bits.
 const DIGITS: usize = 32;
-/// Requests remembered. Each fleet has one that matters; an entry is below 1 KiB.
-const REMEMBERED: usize = 1024;
 
 /// A strong entity tag, quoted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,8 +27,8 @@ pub struct Tag(String);
 impl Tag {
     /// The tag of these bytes.
     pub fn of(answer: &[u8]) -> Self {
-        let digest = Sha256::digest(answer);
-        let hex = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]).take(DIGITS);
+        let digest = digest(&SHA256, answer);
+        let hex = digest.as_ref().iter().flat_map(|byte| [byte >> 4, byte & 15]).take(DIGITS);
         let hex = hex.filter_map(|digit| char::from_digit(u32::from(digit), 16));
         Self(std::iter::once('"').chain(hex).chain(['"']).collect())
     }
@@ -74,71 +66,6 @@ pub fn depends_on_clock(
     let stamp = humantime::format_rfc3339_seconds(now).to_string();
     let mut since = status.conditions.iter().map(|it| it.last_transition_time.as_str());
     resync_after_seconds.is_some() || since.any(|since| since.is_empty() || since == stamp)
-}
-
-/// What is known about a request that came before, byte by byte the same.
-#[derive(Clone, Debug)]
-pub struct Remembered {
-    /// Tag of its answer.
-    pub tag: Tag,
-    /// Whom it was about.
-    pub subject: Arc<Subject>,
-}
-
-/// Which request had which answer's tag. Bounded: the one unused for longest goes first.
-#[derive(Debug, Default)]
-pub struct Memo {
-    keys: RandomState,
-    entries: Mutex<Entries>,
-}
-
-#[derive(Debug, Default)]
-struct Entries {
-    /// Counts uses, so that the oldest is known.
-    clock: u64,
-    by_request: HashMap<Fingerprint, (u64, Remembered)>,
-}
-
-/// Stands for a request's bytes. SipHash under a key that nobody outside this process can know: one collision in 2^64,
-/// and it would have to hit an entry with the very tag that the caller names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Fingerprint {
-    hook: Hook,
-    length: usize,
-    hash: u64,
-}
-
-impl Memo {
-    /// What stands for this request. Some 0.2 ms per megabyte.
-    pub fn fingerprint(&self, hook: Hook, request: &[u8]) -> Fingerprint {
-        let mut hasher = self.keys.build_hasher();
-        hasher.write(request);
-        Fingerprint { hook, length: request.len(), hash: hasher.finish() }
-    }
-
-    /// What is known about a request.
-    pub fn recall(&self, request: Fingerprint) -> Option<Remembered> {
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.clock += 1;
-        let now = entries.clock;
-        let (used, remembered) = entries.by_request.get_mut(&request)?;
-        *used = now;
-        Some(remembered.clone())
-    }
-
-    /// Remembers the answer to a request.
-    pub fn remember(&self, request: Fingerprint, answer: Remembered) {
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.clock += 1;
-        let now = entries.clock;
-        if entries.by_request.len() >= REMEMBERED && !entries.by_request.contains_key(&request) {
-            let oldest = entries.by_request.iter().min_by_key(|(_, (used, _))| *used).map(|(it, _)| *it);
-            if let Some(oldest) = oldest {
-                entries.by_request.remove(&oldest);
-            }
-        }
-        entries.by_request.insert(request, (now, answer));
-    }
 }
 
 #[cfg(test)]
@@ -194,27 +121,5 @@ mod tests {
         ] {
             assert_eq!(depends_on_clock(&status, resync, now), depends, "{sentence}");
         }
-    }
-
-    #[test]
-    fn the_memory_is_bounded_and_keeps_what_is_used() {
-        let memo = Memo::default();
-        let of = |n: usize| memo.fingerprint(Hook::Sync, n.to_string().as_bytes());
-        let remembered = |n: usize| Remembered {
-            tag: Tag::of(n.to_string().as_bytes()),
-            subject: Arc::new(Subject { desired: n, ..Subject::default() }),
-        };
-        for n in 0..3 * REMEMBERED {
-            memo.remember(of(n), remembered(n));
-            assert_eq!(memo.recall(of(0)).map(|it| it.subject.desired), Some(0), "used all the time");
-        }
-        let held = memo.entries.lock().unwrap().by_request.len();
-        assert_eq!(held, REMEMBERED);
-        assert!(memo.recall(of(1)).is_none());
-        assert!(memo.recall(of(3 * REMEMBERED - 1)).is_some());
-        assert!(
-            memo.recall(memo.fingerprint(Hook::Customize, b"0")).is_none(),
-            "each hook has its own answers"
-        );
     }
 }

@@ -31,8 +31,8 @@ pub struct UnknownDevice {
 /// If the fleet has no device of that name.
 pub fn explain(request: &SyncRequest, device: &str) -> Result<String, UnknownDevice> {
     let parent = &request.parent;
-    let Some(found) = parent.devices.iter().find(|it| it.name == device) else {
-        let names: Vec<&str> = parent.devices.iter().map(|it| it.name.as_str()).collect();
+    let Some(found) = parent.wish.devices.iter().find(|it| it.name == device) else {
+        let names: Vec<&str> = parent.wish.devices.iter().map(|it| it.name.as_str()).collect();
         return Err(UnknownDevice {
             fleet: parent.name.clone(),
             device: clip(device, 64),
@@ -72,12 +72,12 @@ fn about(
     deliberation: &Deliberation<'_>,
 ) {
     let device = &outcome.wanted.device.name;
-    let place = match (outcome.wanted.node, outcome.node.as_str()) {
+    let place = match (outcome.wanted.node, outcome.node) {
         (Some(node), _) => format!(" on {node}"),
         (None, "") => String::new(),
         (None, node) => format!(" on {node}"),
     };
-    let tty = if outcome.tty.is_empty() { String::new() } else { format!(" ({})", clip(&outcome.tty, 64)) };
+    let tty = if outcome.tty.is_empty() { String::new() } else { format!(" ({})", clip(outcome.tty, 64)) };
     text.line(&format!("{device} of fleet {}: {}{place}{tty}", request.parent.name, outcome.state.as_str()));
     text.part("Who says what");
     claims::claims(text, &outcome.wanted, observed);
@@ -112,7 +112,7 @@ fn objects(text: &mut Text, observed: &Observed<'_>, outcome: &Outcome<'_>) {
         text.item(&format!("Service {} is not made.", wanted.name));
     }
     for namespace in &wanted.namespaces {
-        let key = (*namespace, wanted.name.as_str());
+        let key = (*namespace, &*wanted.name);
         let there = observed.services.contains_key(&key);
         let state = state(observed, Kind::Service, key, there);
         text.item(&format!("Service {namespace}/{} is {state}; its port is {}.", key.1, wanted.device.port));

@@ -13,7 +13,7 @@
 //! | [`merge`] | what will Metacontroller make of a child? |
 //!
 //! [`sync`] and [`customize`] put them together, [`app`] puts HTTP around that ([`access`], [`admission`], [`etag`],
-//! [`calls`], [`metrics`]), [`render`] YAML, [`explain`] and [`doctor`] words, [`predict`] what Metacontroller does next;
+//! [`recall`], [`calls`], [`metrics`]), [`render`] YAML, [`explain`] and [`doctor`] words, [`predict`] what Metacontroller does next;
 //! [`journal`], [`foresight`] and [`debug`] look on, and never have a part in an answer. All that reads no clock and no
 //! environment and does no I/O; [`serve`] owns
 //! the sockets, [`reload`] reads certificates and tokens, the program does the rest.
@@ -39,6 +39,7 @@ pub mod outcome;
 mod pace;
 pub mod predict;
 pub mod quantity;
+pub mod recall;
 pub mod reload;
 pub mod render;
 pub mod request;

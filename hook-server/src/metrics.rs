@@ -260,11 +260,7 @@ impl Metrics {
         if !answered || (fleets.devices.len() >= COUNTED && !fleets.devices.contains_key(fleet)) {
             return;
         }
-        let mut states: BTreeMap<String, i64> = BTreeMap::new();
-        for state in &subject.devices {
-            *states.entry(state.clone()).or_default() += 1;
-        }
-        fleets.devices.insert(fleet.clone(), (Instant::now(), states));
+        fleets.devices.insert(fleet.clone(), (Instant::now(), subject.devices.clone()));
     }
 
     /// Counts what an answer leads to.
@@ -328,7 +324,7 @@ mod tests {
     fn many_fleets_are_few_labels() {
         let metrics = Metrics::default();
         for n in 0..3 * FLEETS {
-            let devices = vec!["Serving".to_owned(), "Absent".to_owned(), "Serving".to_owned()];
+            let devices = [("Serving".to_owned(), 2), ("Absent".to_owned(), 1)].into();
             let subject = Subject { fleet: format!("fleet-{n}"), devices, ..Subject::default() };
             metrics.synced(&subject, true);
         }

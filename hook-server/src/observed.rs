@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serialfleet_api::{fleet::DeviceStatus, names};
 
-use crate::request::{DaemonSet, Meta, Policy, Port, SerialNode, Service, Slice, SyncRequest};
+use crate::request::{DaemonSet, Group, Meta, Policy, Port, SerialNode, Service, Slice, SyncRequest};
 
 mod strangers;
 
@@ -41,10 +41,20 @@ impl Family {
 
     /// The name of a Service's slice.
     pub fn slice(self, service: &str) -> String {
+        format!("{service}{}", self.suffix())
+    }
+
+    /// What the name of such a slice ends in.
+    pub fn suffix(self) -> &'static str {
         match self {
-            Self::V4 => format!("{service}-ipv4"),
-            Self::V6 => format!("{service}-ipv6"),
+            Self::V4 => "-ipv4",
+            Self::V6 => "-ipv6",
         }
+    }
+
+    /// The Service and the family that a slice's name speaks of.
+    fn of_slice(name: &str) -> Option<(&str, Self)> {
+        Self::ALL.into_iter().find_map(|family| Some((name.strip_suffix(family.suffix())?, family)))
     }
 
     fn of(slice: &Slice) -> Option<Self> {
@@ -119,8 +129,10 @@ pub struct Observed<'a> {
     pub services: BTreeMap<Key<'a>, &'a Service>,
     /// Our slices.
     pub slices: BTreeMap<Key<'a>, &'a Slice>,
-    /// Namespaces of our slices.
-    slice_namespaces: BTreeSet<&'a str>,
+    /// Namespaces of our Services, each once.
+    pub service_namespaces: Vec<&'a str>,
+    /// The same slices by Service, namespace and family, sorted.
+    slices_by_service: Vec<(&'a str, &'a str, Family, &'a Slice)>,
     /// Children that are being deleted: neither there nor to be made yet.
     pub leaving: BTreeSet<(Kind, Key<'a>)>,
     /// What is not ours.
@@ -170,7 +182,8 @@ impl<'a> Observed<'a> {
             ready_nodes,
             unready_nodes,
             families,
-            slice_namespaces: slices.keys().map(|(namespace, _)| *namespace).collect(),
+            service_namespaces: distinct(services.keys().map(|(namespace, _)| *namespace)),
+            slices_by_service: by_service(&slices),
             leaving: strangers::leaving(children),
             strangers: Strangers::new(request),
             services,
@@ -183,20 +196,23 @@ impl<'a> Observed<'a> {
 
     /// The node in our slices of a Service, whatever stands there now.
     pub fn present(&self, namespace: &str, service: &str) -> Option<&'a str> {
-        Family::ALL.into_iter().find_map(|family| {
-            let name = family.slice(service);
-            let slice: &'a Slice = self.slices.get(&(namespace, name.as_str())).copied()?;
+        let slices = self.slices_of(service).iter().filter(|(_, of, ..)| *of == namespace);
+        let mut nodes = slices.filter_map(|(.., slice)| {
             slice.endpoints.iter().map(|it| it.node_name.as_str()).find(|node| !node.is_empty())
-        })
+        });
+        nodes.next()
     }
 
     /// Namespaces in which a Service of this name has slices of ours.
     pub fn slice_namespaces(&self, service: &str) -> impl Iterator<Item = &'a str> {
-        let names = Family::ALL.map(|family| family.slice(service));
-        self.slice_namespaces
-            .iter()
-            .copied()
-            .filter(move |namespace| names.iter().any(|name| self.slices.contains_key(&(*namespace, name))))
+        distinct(self.slices_of(service).iter().map(|(_, namespace, ..)| *namespace)).into_iter()
+    }
+
+    fn slices_of(&self, service: &str) -> &[(&'a str, &'a str, Family, &'a Slice)] {
+        let first = self.slices_by_service.partition_point(|(of, ..)| *of < service);
+        let rest = self.slices_by_service.get(first..).unwrap_or_default();
+        let count = rest.iter().take_while(|(of, ..)| *of == service).count();
+        rest.get(..count).unwrap_or_default()
     }
 
     /// What the last status said of a device.
@@ -208,6 +224,27 @@ impl<'a> Observed<'a> {
     pub fn sightings(&self, device: &str) -> &[Sighting<'a>] {
         self.sightings.get(device).map_or(&[], Vec::as_slice)
     }
+}
+
+/// Each once, of sorted ones.
+fn distinct<'a>(sorted: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut distinct = Vec::new();
+    for it in sorted {
+        if distinct.last() != Some(&it) {
+            distinct.push(it);
+        }
+    }
+    distinct
+}
+
+fn by_service<'a>(slices: &BTreeMap<Key<'a>, &'a Slice>) -> Vec<(&'a str, &'a str, Family, &'a Slice)> {
+    let named = slices.iter().filter_map(|((namespace, name), slice)| {
+        let (service, family) = Family::of_slice(name)?;
+        Some((service, *namespace, family, *slice))
+    });
+    let mut all: Vec<_> = named.collect();
+    all.sort_unstable_by_key(|(service, namespace, family, _)| (*service, *namespace, *family));
+    all
 }
 
 /// Namespace and name of an object.
@@ -272,7 +309,7 @@ fn add_pods<'a>(slice: &'a Slice, pods: &mut BTreeMap<&'a str, Pod<'a>>, unready
 
 fn reports<'a>(request: &'a SyncRequest, pods: &BTreeMap<&'a str, Pod<'a>>) -> BTreeMap<&'a str, Report<'a>> {
     let fleet = &request.parent.name;
-    let nodes = request.related.serial_nodes.iter().flatten();
+    let nodes = request.related.serial_nodes.iter().flat_map(Group::iter);
     nodes
         .filter(|it| it.fleet == *fleet && it.metadata.name == names::serial_node(fleet, &it.node_name))
         .map(|node| {

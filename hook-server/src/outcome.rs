@@ -3,6 +3,8 @@
 
 mod deliberation;
 
+use std::borrow::Cow;
+
 use serialfleet_api::{names, node::PortState};
 
 pub use deliberation::{Deliberation, Source, deliberate, is_allowed};
@@ -67,13 +69,13 @@ pub struct Outcome<'a> {
     /// The device's state.
     pub state: State,
     /// One CamelCase word, or empty.
-    pub reason: String,
+    pub reason: Cow<'a, str>,
     /// The node that this is about, or empty.
-    pub node: String,
+    pub node: &'a str,
     /// The tty there, or empty.
-    pub tty: String,
+    pub tty: &'a str,
     /// A sentence with the next step, or empty.
-    pub message: String,
+    pub message: Cow<'a, str>,
     /// Other nodes serve such a device as well.
     pub contested: bool,
 }
@@ -84,10 +86,10 @@ pub fn outcome<'a>(wanted: Wanted<'a>, observed: &Observed<'a>, fleet: &str) -> 
     let mut outcome = Outcome {
         endpoint: None,
         state: State::Port(PortState::Absent),
-        reason: String::new(),
-        node: String::new(),
-        tty: String::new(),
-        message: String::new(),
+        reason: Cow::default(),
+        node: "",
+        tty: "",
+        message: Cow::default(),
         contested: false,
         wanted,
     };
@@ -101,7 +103,7 @@ pub fn outcome<'a>(wanted: Wanted<'a>, observed: &Observed<'a>, fleet: &str) -> 
         Verdict::HeldByNone => {
             outcome.state = State::Port(PortState::Held);
             outcome.message =
-                "It was unplugged from a node that did not have the endpoint; plug it in again.".to_owned();
+                "It was unplugged from a node that did not have the endpoint; plug it in again.".into();
         }
         Verdict::Conflict { incumbent, claimants } => {
             outcome.conflict(incumbent, &claimants, &claims, observed);
@@ -127,22 +129,27 @@ fn informative(port: &Port) -> u8 {
 }
 
 impl<'a> Outcome<'a> {
-    fn bind(&mut self, node: &str, hold: Hold, port: Option<&Port>) {
+    fn bind(&mut self, node: &'a str, hold: Hold, port: Option<&'a Port>) {
         self.state = State::Port(match hold {
             Hold::Serving => PortState::Serving,
             Hold::Held => PortState::Held,
         });
-        self.node = node.to_owned();
+        self.node = node;
         let Some(port) = port else { return };
-        self.tty.clone_from(&port.tty);
-        self.reason.clone_from(&port.reason);
-        self.message.clone_from(&port.message);
+        self.tell(port);
         // What the bridge could not know when it complained that nobody published it.
         let warning = port.warnings.iter().find(|warning| warning.reason != "NotPublished");
         if let (true, true, Some(warning)) = (self.reason.is_empty(), self.message.is_empty(), warning) {
-            self.reason.clone_from(&warning.reason);
-            self.message.clone_from(&warning.message);
+            self.reason = warning.reason.as_str().into();
+            self.message = warning.message.as_str().into();
         }
+    }
+
+    /// What the bridge says, in its words.
+    fn tell(&mut self, port: &'a Port) {
+        self.tty = &port.tty;
+        self.reason = port.reason.as_str().into();
+        self.message = port.message.as_str().into();
     }
 
     fn contest(&mut self, rivals: &[&str]) {
@@ -150,26 +157,27 @@ impl<'a> Outcome<'a> {
             return;
         }
         self.contested = true;
-        self.reason = CONFLICT.to_owned();
+        self.reason = CONFLICT.into();
         self.message = format!(
             "Also on {}, which gets no clients: unplug one of them, or tell them apart by {}.",
             list(rivals),
             self.telling_fields()
-        );
+        )
+        .into();
     }
 
     fn conflict(
         &mut self,
-        incumbent: &str,
+        incumbent: &'a str,
         claimants: &[&str],
         claims: &[Claim<'_>],
         observed: &Observed<'_>,
     ) {
         self.state = State::Conflict;
-        self.node = incumbent.to_owned();
+        self.node = incumbent;
         let silent = observed.reports.get(incumbent).is_some_and(|it| it.pod.is_none());
         let fields = self.telling_fields();
-        self.message = if silent && claimants.len() == 1 {
+        let message = if silent && claimants.len() == 1 {
             format!(
                 "{} serves it, but {incumbent} did so as well and its bridge is not ready: nobody is served until \
                  that bridge is back. Tell the two apart by {fields}, or delete node {incumbent} if it is gone for good.",
@@ -186,6 +194,7 @@ impl<'a> Outcome<'a> {
                 list(&nodes)
             )
         };
+        self.message = message.into();
     }
 
     /// The fields of `match` that are not used yet and would tell two of these devices apart.
@@ -217,25 +226,22 @@ impl<'a> Outcome<'a> {
                     PortState::Failed,
                     PortState::Suspended,
                 ];
+                self.node = node;
+                self.tell(port);
                 match known.into_iter().find(|state| state.as_str() == port.state) {
-                    Some(state) => {
-                        self.state = State::Port(state);
-                        self.reason.clone_from(&port.reason);
-                        self.message.clone_from(&port.message);
-                    }
+                    Some(state) => self.state = State::Port(state),
                     None => {
                         self.state = State::Port(PortState::Failed);
-                        self.reason = "UnknownState".to_owned();
+                        self.reason = "UnknownState".into();
                         self.message = format!(
                             "The bridge there says {}, which this hook server does not know: upgrade the hook server.",
                             port.state
-                        );
+                        )
+                        .into();
                     }
                 }
-                self.node = (*node).to_owned();
-                self.tty.clone_from(&port.tty);
             }
-            None => self.message = self.absent(observed, fleet),
+            None => self.message = self.absent(observed, fleet).into(),
         }
     }
 
@@ -287,6 +293,7 @@ impl<'a> Outcome<'a> {
         let (message, reason) = match (&self.wanted.obstacle, self.wanted.namespaces.first()) {
             (Some(_), Some(_)) => return,
             (Some(obstacle), None) => (self.obstacle(obstacle), obstacle.reason()),
+            (None, Some(_)) if observed.strangers.is_empty() => return,
             (None, Some(namespace)) => {
                 let taken = |family: &Family| {
                     let name = family.slice(&self.wanted.name);
@@ -302,8 +309,8 @@ impl<'a> Outcome<'a> {
             }
             (None, None) => return,
         };
-        self.message = message;
-        self.reason = reason.to_owned();
+        self.message = message.into();
+        self.reason = reason.into();
         self.state = State::Port(PortState::Failed);
         self.endpoint = None;
         self.contested = false;

@@ -6,19 +6,23 @@
 //! What cannot be understood becomes a [`Refusal`], never an empty list: an empty list would delete children.
 
 mod labels;
+mod objects;
+mod text;
 mod views;
+mod wish;
 
-use serde::Deserialize;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use serialfleet_api::{
-    fleet::{SerialFleetSpec, SerialFleetStatus},
-    meta::Metadata,
-    resolve::{ResolvedDevice, resolve},
-};
+use serialfleet_api::{fleet::SerialFleetStatus, meta::Metadata};
 
 pub use labels::Labels;
+pub use objects::{Group, Objects};
 pub use views::*;
+pub use wish::Wish;
 
+use self::text::{Entry, Text};
 use crate::doctor::Controller;
 
 /// Why a request gets no answer. Metacontroller then leaves children and status as they are and shows the text in
@@ -45,6 +49,14 @@ impl Refusal {
     fn parent(part: &str, error: &serde_json::Error) -> Self {
         Self::Parent(one_line(&format!("{part}: {error}")))
     }
+
+    /// The same of a part of the request.
+    fn at(self, part: &str) -> Self {
+        match self {
+            Self::Envelope(text) => Self::Envelope(one_line(&format!("{part}: {text}"))),
+            Self::Parent(text) => Self::Parent(one_line(&format!("{part}: {text}"))),
+        }
+    }
 }
 
 fn one_line(text: &str) -> String {
@@ -55,7 +67,7 @@ fn one_line(text: &str) -> String {
 #[derive(Clone, Debug)]
 pub struct SyncRequest {
     /// The CompositeController that calls, where it said so and can be read.
-    pub controller: Option<Controller>,
+    pub controller: Option<Arc<Controller>>,
     /// The SerialFleet.
     pub parent: Parent,
     /// Observed children.
@@ -64,6 +76,7 @@ pub struct SyncRequest {
     pub related: Objects,
     /// Whether this is a call of the finalize hook.
     pub finalizing: bool,
+    places: Places,
 }
 
 /// The SerialFleet of a call.
@@ -71,43 +84,40 @@ pub struct SyncRequest {
 pub struct Parent {
     /// Its name: never empty.
     pub name: String,
-    /// Its metadata.
+    /// Its metadata: name, uid, generation and resource version.
     pub metadata: Metadata,
     /// What is wanted.
-    pub spec: SerialFleetSpec,
-    /// The devices of the spec with every setting decided, sorted by name, each name once.
-    pub devices: Vec<ResolvedDevice>,
+    pub wish: Arc<Wish>,
     /// What the last sync said; empty where that cannot be read.
-    pub status: SerialFleetStatus,
+    pub status: Arc<SerialFleetStatus>,
 }
 
 /// The label by which Metacontroller tells the children of one parent from those of another.
 pub const CONTROLLER_UID: &str = "controller-uid";
 
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    #[serde(borrow, default)]
-    controller: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    parent: Option<RawParent<'a>>,
-    #[serde(default)]
-    children: Option<Objects>,
-    #[serde(default)]
-    related: Option<Objects>,
-    #[serde(default)]
-    finalizing: bool,
+/// Where in the request's bytes stood what a later request may show again, observed objects aside.
+#[derive(Clone, Debug, Default)]
+struct Places {
+    envelope: Vec<Entry<Part>>,
+    parent: Vec<Entry<Part>>,
+    metadata: Vec<Entry<Part>>,
 }
 
-#[derive(Deserialize)]
-struct RawParent<'a> {
-    #[serde(default)]
-    kind: String,
-    #[serde(borrow, default)]
-    metadata: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    spec: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    status: Option<&'a RawValue>,
+/// What was read of one entry of the envelope, of the parent, or of the parent's metadata.
+#[derive(Clone, Debug)]
+enum Part {
+    Controller(Option<Arc<Controller>>),
+    Kind(String),
+    Wish(Arc<Wish>),
+    Status(Arc<SerialFleetStatus>),
+    Name(Option<String>),
+    Uid(Option<String>),
+    Generation(Option<i64>),
+    ResourceVersion(Option<String>),
+    /// Of no interest.
+    Other,
+    /// An object that is read entry by entry itself.
+    Nested,
 }
 
 impl SyncRequest {
@@ -116,61 +126,163 @@ impl SyncRequest {
     /// # Errors
     /// If it is no hook request, or if its parent is no SerialFleet that can be understood.
     pub fn parse(body: &[u8]) -> Result<Self, Refusal> {
-        let envelope: Envelope<'_> =
-            serde_json::from_slice(body).map_err(|error| Refusal::envelope(&error))?;
-        let parent = envelope.parent.ok_or_else(|| Refusal::Envelope("it has no parent".to_owned()))?;
-        Ok(Self {
-            // Settings of a later Metacontroller must not stand in the way of the fleet.
-            controller: envelope.controller.and_then(|raw| serde_json::from_str(raw.get()).ok()),
-            parent: Parent::parse(&parent)?,
-            children: envelope.children.unwrap_or_default(),
-            related: envelope.related.unwrap_or_default(),
-            finalizing: envelope.finalizing,
-        })
+        Self::read(Text::new(body, &[]), None)
+    }
+
+    /// The same, sooner: what stands in `earlier` as well, the body that `known` was read from, is taken from there. What
+    /// comes of it does not depend on the two.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_after(body: &[u8], earlier: &[u8], known: &Self) -> Result<Self, Refusal> {
+        Self::read(Text::new(body, earlier), Some(known))
+    }
+
+    fn read(mut text: Text<'_>, known: Option<&Self>) -> Result<Self, Refusal> {
+        let nothing = (Places::default(), Objects::default());
+        let (places, known_children, known_related) = match known {
+            Some(known) => (&known.places, &known.children, &known.related),
+            None => (&nothing.0, &nothing.1, &nothing.1),
+        };
+        let (mut controller, mut parent, mut finalizing) = (None, None, false);
+        let (mut children, mut related) = (Objects::default(), Objects::default());
+        let mut envelope = text.object(&places.envelope, |text, key| {
+            match key {
+                "controller" => {
+                    let raw: &RawValue = text.value()?;
+                    // Settings of a later Metacontroller must not stand in the way of the fleet.
+                    return Ok(Part::Controller(serde_json::from_str(raw.get()).ok().map(Arc::new)));
+                }
+                "parent" if text.null()? => {}
+                "parent" => parent = Some(RawParent::read(text, places)?),
+                "children" => {
+                    children = Objects::read(text, known_children).map_err(|refusal| refusal.at(key))?
+                }
+                "related" => {
+                    related = Objects::read(text, known_related).map_err(|refusal| refusal.at(key))?
+                }
+                "finalizing" => finalizing = text.value()?,
+                _ => text.skip()?,
+            }
+            Ok(Part::Other)
+        })?;
+        text.end()?;
+        // The rest of it is read entry by entry, and known by those.
+        envelope.retain(|entry| matches!(entry.value, Part::Controller(_)));
+        for entry in &envelope {
+            if let Part::Controller(it) = &entry.value {
+                controller.clone_from(it);
+            }
+        }
+        let parent = parent.ok_or_else(|| Refusal::Envelope("it has no parent".to_owned()))?;
+        let (parent, places) = parent.finish(envelope)?;
+        Ok(Self { controller, parent, children, related, finalizing, places })
     }
 }
 
-impl Parent {
-    fn parse(raw: &RawParent<'_>) -> Result<Self, Refusal> {
-        if !raw.kind.is_empty() && raw.kind != "SerialFleet" {
-            return Err(Refusal::Parent(one_line(&format!(
-                "it is a {}; the CompositeController's parentResource must be serialfleets",
-                raw.kind
-            ))));
-        }
-        let metadata: Metadata = match raw.metadata {
-            Some(raw) => {
-                serde_json::from_str(raw.get()).map_err(|error| Refusal::parent("metadata", &error))?
+/// The entries of a parent and of its metadata.
+struct RawParent {
+    fields: Vec<Entry<Part>>,
+    metadata: Vec<Entry<Part>>,
+}
+
+impl RawParent {
+    fn read(text: &mut Text<'_>, places: &Places) -> Result<Self, Refusal> {
+        let mut metadata = Vec::new();
+        let mut fields = text.object(&places.parent, |text, key| {
+            Ok(match key {
+                "kind" => Part::Kind(text.parent_value(key)?),
+                "metadata" => {
+                    metadata = text.object_or_null(&places.metadata, Self::metadata)?;
+                    Part::Nested
+                }
+                "spec" => match text.value::<Option<&RawValue>>()? {
+                    // No spec is not an empty one: answering it would delete every Service.
+                    None => Part::Other,
+                    Some(raw) => Part::Wish(Arc::new(Wish::read(raw)?)),
+                },
+                // A status of another version must not stand in the way of the one that replaces it.
+                "status" => {
+                    let raw: &RawValue = text.value()?;
+                    Part::Status(Arc::new(serde_json::from_str(raw.get()).unwrap_or_default()))
+                }
+                _ => {
+                    text.skip()?;
+                    Part::Other
+                }
+            })
+        })?;
+        fields.retain(|entry| !matches!(entry.value, Part::Nested));
+        Ok(Self { fields, metadata })
+    }
+
+    fn metadata(text: &mut Text<'_>, key: &str) -> Result<Part, Refusal> {
+        Ok(match key {
+            "name" => Part::Name(text.parent_value(key)?),
+            "uid" => Part::Uid(text.parent_value(key)?),
+            "generation" => Part::Generation(text.parent_value(key)?),
+            "resourceVersion" => Part::ResourceVersion(text.parent_value(key)?),
+            // managedFields and annotations above all: most of a parent.
+            _ => {
+                text.skip()?;
+                Part::Other
             }
-            None => Metadata::default(),
-        };
+        })
+    }
+
+    fn finish(self, envelope: Vec<Entry<Part>>) -> Result<(Parent, Places), Refusal> {
+        let mut metadata = Metadata::default();
+        let (mut wish, mut status) = (None, None);
+        for part in self.fields.iter().chain(&self.metadata).map(|entry| &entry.value) {
+            match part {
+                Part::Kind(kind) if !kind.is_empty() && kind != "SerialFleet" => {
+                    return Err(Refusal::Parent(one_line(&format!(
+                        "it is a {kind}; the CompositeController's parentResource must be serialfleets"
+                    ))));
+                }
+                Part::Wish(it) => wish = Some(Arc::clone(it)),
+                Part::Status(it) => status = Some(Arc::clone(it)),
+                Part::Name(it) => metadata.name.clone_from(it),
+                Part::Uid(it) => metadata.uid.clone_from(it),
+                Part::Generation(it) => metadata.generation = *it,
+                Part::ResourceVersion(it) => metadata.resource_version.clone_from(it),
+                Part::Controller(_) | Part::Kind(_) | Part::Other | Part::Nested => {}
+            }
+        }
         let name = metadata.name.clone().unwrap_or_default();
         if name.is_empty() {
             return Err(Refusal::nameless());
         }
-        // No spec is not an empty one: answering it would delete every Service.
-        let spec = raw.spec.ok_or_else(|| Refusal::Parent("it has no spec".to_owned()))?;
-        let spec: SerialFleetSpec =
-            serde_json::from_str(spec.get()).map_err(|error| Refusal::parent("spec", &error))?;
-        let devices = resolved(&spec)?;
-        // A status of another version must not stand in the way of the one that replaces it.
-        let status = raw.status.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
-        Ok(Self { name, metadata, spec, devices, status })
+        let wish = wish.ok_or_else(|| Refusal::Parent("it has no spec".to_owned()))?;
+        let parent = Parent { name, metadata, wish, status: status.unwrap_or_default() };
+        Ok((parent, Places { envelope, parent: self.fields, metadata: self.metadata }))
     }
+}
 
+impl Text<'_> {
+    /// A value of the parent: one of another type is the fleet's fault, not the caller's.
+    fn parent_value<T: DeserializeOwned + Default>(&mut self, key: &str) -> Result<T, Refusal> {
+        let raw: &RawValue = self.value()?;
+        let value: Option<T> =
+            serde_json::from_str(raw.get()).map_err(|error| Refusal::parent(key, &error))?;
+        Ok(value.unwrap_or_default())
+    }
+}
+
+impl Parent {
     /// Namespace of the devices' Services.
     pub fn service_namespace(&self) -> &str {
-        service_namespace(self.spec.service_namespace.as_deref())
+        service_namespace(self.wish.spec.service_namespace.as_deref())
     }
 
     /// Whether the fleet asks for the nodes' own network.
     pub fn host_network(&self) -> bool {
-        self.spec.bridge.host_network.unwrap_or(false)
+        self.wish.spec.bridge.host_network.unwrap_or(false)
     }
 
     /// Port of livez, readyz and metrics.
     pub fn admin_port(&self) -> i32 {
-        self.spec.bridge.admin_port.unwrap_or(9640)
+        self.wish.spec.bridge.admin_port.unwrap_or(9640)
     }
 }
 
@@ -179,89 +291,5 @@ pub(crate) fn service_namespace(said: Option<&str>) -> &str {
     said.filter(|said| !said.is_empty()).unwrap_or(serialfleet_api::names::SYSTEM_NAMESPACE)
 }
 
-fn resolved(spec: &SerialFleetSpec) -> Result<Vec<ResolvedDevice>, Refusal> {
-    let mut devices = resolve(spec)
-        .into_iter()
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|(name, error)| Refusal::Parent(one_line(&format!("spec.devices: {name}: {error}"))))?;
-    devices.sort_by(|a, b| a.name.cmp(&b.name));
-    if let Some((twin, _)) = devices.iter().zip(devices.iter().skip(1)).find(|(a, b)| a.name == b.name) {
-        return Err(Refusal::Parent(one_line(&format!("spec.devices: two are named {}", twin.name))));
-    }
-    Ok(devices)
-}
-
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn parse(value: &Value) -> Result<SyncRequest, Refusal> {
-        SyncRequest::parse(value.to_string().as_bytes())
-    }
-
-    fn fleet() -> Value {
-        json!({"kind": "SerialFleet", "metadata": {"name": "home"}, "spec": {"devices": [
-            {"name": "b", "match": {"usb": "1:2"}}, {"name": "a", "match": {"usb": "1:3"}}]}})
-    }
-
-    #[test]
-    fn what_cannot_be_understood_is_refused_with_one_line_and_never_taken_for_empty() {
-        for (what, body, says) in [
-            ("not JSON", "hello\n".to_owned(), "no hook request"),
-            ("no object", "[]".to_owned(), "no hook request"),
-            ("no parent", "{}".to_owned(), "no parent"),
-            ("null parent", json!({"parent": null}).to_string(), "no parent"),
-            ("no name", json!({"parent": {"spec": {}}}).to_string(), "metadata.name"),
-            ("no spec", json!({"parent": {"metadata": {"name": "home"}}}).to_string(), "no spec"),
-            (
-                "a null spec",
-                json!({"parent": {"metadata": {"name": "home"}, "spec": null}}).to_string(),
-                "spec",
-            ),
-            (
-                "another kind",
-                json!({"parent": {"kind": "Pod", "metadata": {"name": "x"}}}).to_string(),
-                "Pod",
-            ),
-            (
-                "devices of another type",
-                json!({"parent": {"metadata": {"name": "home"}, "spec": {"devices": "none"}}}).to_string(),
-                "spec",
-            ),
-            (
-                "twins",
-                json!({"parent": {"metadata": {"name": "home"}, "spec": {"devices": [
-                    {"name": "a", "match": {}}, {"name": "a", "match": {}}]}}})
-                .to_string(),
-                "two are named a",
-            ),
-            (
-                "a child that is none",
-                json!({"parent": fleet(), "children": {"Service.v1": 3}}).to_string(),
-                "no",
-            ),
-        ] {
-            let refusal = SyncRequest::parse(body.as_bytes()).unwrap_err().to_string();
-            assert!(refusal.contains(says), "{what}: {refusal}");
-            assert!(!refusal.contains('\n') && refusal.len() < 600, "{what}: {refusal}");
-        }
-    }
-
-    #[test]
-    fn unknown_fields_and_missing_or_null_groups_are_tolerated() {
-        let request = parse(&json!({"parent": fleet(), "children": null, "related": {"Service.v1": null,
-            "Pod.v1": {"x": 1}}, "news": [1]}))
-        .unwrap();
-        assert!(request.children.services.is_empty());
-        assert_eq!(request.parent.devices.iter().map(|d| d.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
-    }
-
-    #[test]
-    fn a_status_that_cannot_be_read_counts_as_none() {
-        let mut parent = fleet();
-        parent["status"] = json!({"conditions": "many"});
-        assert_eq!(parse(&json!({"parent": parent})).unwrap().parent.status, SerialFleetStatus::default());
-    }
-}
+mod tests;

@@ -4,9 +4,12 @@
 //! The rule that everything here serves: a Service never goes with its stick. It exists as long as its device entry
 //! does; for scope Node without `match.nodes`, as long as that node's SerialNode does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
-use serialfleet_api::{fleet::Scope, names, ports::pod_ports, resolve::ResolvedDevice};
+use serialfleet_api::{fleet::Scope, names, resolve::ResolvedDevice};
 
 use crate::{
     observed::{Consent, Kind, Observed},
@@ -18,10 +21,12 @@ use crate::{
 pub struct Wanted<'a> {
     /// Its device.
     pub device: &'a ResolvedDevice,
+    /// The number of that among the fleet's devices.
+    pub index: usize,
     /// Scope Node: its node.
     pub node: Option<&'a str>,
     /// Its name.
-    pub name: String,
+    pub name: Cow<'a, str>,
     /// Where it is made or kept. Empty: not at all. More than one only while the namespace in the spec is refused
     /// and Services of several earlier ones are kept.
     pub namespaces: Vec<&'a str>,
@@ -58,65 +63,58 @@ impl Obstacle {
 /// Every Service of the fleet, sorted by device and node.
 pub fn wanted<'a>(request: &'a SyncRequest, observed: &Observed<'a>) -> Vec<Wanted<'a>> {
     let parent = &request.parent;
-    let ports = pod_ports(parent.devices.iter().map(|device| device.name.as_str()));
-    let own = own_services(observed);
-    let mut wanted: Vec<Wanted<'a>> = Vec::new();
-    for device in &parent.devices {
-        // With the nodes' own network there is nothing to translate: the port is the device's.
-        let pod_port = if parent.host_network() {
-            device.port
-        } else {
-            ports.get(device.name.as_str()).copied().unwrap_or(device.port)
-        };
+    let mut wanted: Vec<Wanted<'a>> = Vec::with_capacity(parent.wish.devices.len());
+    let devices = parent.wish.devices.iter().zip(parent.wish.pod_ports.iter().copied());
+    for (index, (device, pod_port)) in devices.enumerate() {
         let one = |node: Option<&'a str>| Wanted {
             device,
+            index,
             node,
-            name: node.map_or_else(|| device.name.clone(), |node| names::node_service(&device.name, node)),
+            name: match node {
+                None => Cow::Borrowed(device.name.as_str()),
+                Some(node) => Cow::Owned(names::node_service(&device.name, node)),
+            },
             namespaces: Vec::new(),
             obstacle: None,
             pod_port,
         };
         match device.scope {
             Scope::Cluster => wanted.push(one(None)),
-            Scope::Node => {
-                wanted.extend(nodes(device, observed, &own).into_iter().map(|node| one(Some(node))))
-            }
+            Scope::Node => wanted.extend(nodes(device, observed).into_iter().map(|node| one(Some(node)))),
         }
     }
     let keepers = keepers(&wanted, observed);
     for it in &mut wanted {
-        let keeper = keepers.get(it.name.as_str()).map(|(device, node)| (device.as_str(), node.as_deref()));
+        let keeper = keepers.get(&*it.name).map(|(device, node)| (device.as_str(), node.as_deref()));
         match keeper {
             Some((device, node)) if (device, node) != (it.device.name.as_str(), it.node) => {
                 it.obstacle = Some(Obstacle::SameName(device.to_owned()));
             }
-            _ => place(it, parent.service_namespace(), observed, &own),
+            _ => place(it, parent.service_namespace(), observed),
         }
     }
     wanted
 }
 
-/// Our Services by name: the namespaces that have one. Names are what they are known by: labels and annotations can
-/// be edited by whoever owns the namespace, and losing one is no reason to let go of a Service.
-type Own<'a> = BTreeMap<&'a str, Vec<&'a str>>;
-
-fn own_services<'a>(observed: &Observed<'a>) -> Own<'a> {
-    let mut own = Own::new();
-    for (namespace, name) in observed.services.keys() {
-        own.entry(*name).or_default().push(*namespace);
-    }
-    own
+/// The namespaces in which a Service of ours has this name. Names are what they are known by: labels and annotations
+/// can be edited by whoever owns the namespace, and losing one is no reason to let go of a Service.
+fn namespaces_of<'a>(observed: &Observed<'a>, name: &str) -> impl Iterator<Item = &'a str> {
+    let has_it = move |namespace: &&'a str| observed.services.contains_key(&(*namespace, name));
+    observed.service_namespaces.iter().copied().filter(has_it)
 }
 
 /// The nodes of a scope-Node device: where one is seen, and from then on as long as the node is known.
-fn nodes<'a>(device: &'a ResolvedDevice, observed: &Observed<'a>, own: &Own<'_>) -> BTreeSet<&'a str> {
+fn nodes<'a>(device: &'a ResolvedDevice, observed: &Observed<'a>) -> BTreeSet<&'a str> {
     if !device.matcher.nodes.is_empty() {
         return device.matcher.nodes.iter().map(String::as_str).collect();
     }
     let seen = observed.sightings(&device.name).iter().filter(|it| it.believed && is_candidate(it.port));
     let known = observed.reports.keys().chain(&observed.ready_nodes).chain(&observed.unready_nodes);
-    let kept =
-        known.copied().filter(|node| own.contains_key(names::node_service(&device.name, node).as_str()));
+    let has_one = |node: &&str| {
+        let name = names::node_service(&device.name, node);
+        namespaces_of(observed, &name).next().is_some()
+    };
+    let kept = known.copied().filter(has_one);
     // A request that says nothing about SerialNodes is no reason to let go of anything.
     let unsure = observed.services.values().filter(|_| !observed.reports_known).filter_map(|service| {
         let meta = &service.metadata;
@@ -139,11 +137,18 @@ fn is_candidate(port: &Port) -> bool {
 /// For each name that several Services want, whose it is: that of the one that has it, else scope Cluster before
 /// scope Node, then by name. CEL refuses what it can see of this.
 fn keepers(wanted: &[Wanted<'_>], observed: &Observed<'_>) -> BTreeMap<String, (String, Option<String>)> {
-    let mut by_name: BTreeMap<&str, Vec<&Wanted<'_>>> = BTreeMap::new();
-    for it in wanted {
-        by_name.entry(&it.name).or_default().push(it);
+    let mut names: Vec<&str> = wanted.iter().map(|it| &*it.name).collect();
+    names.sort_unstable();
+    let twins = names.iter().zip(names.iter().skip(1)).filter(|(a, b)| a == b).map(|(name, _)| *name);
+    let mut by_name: BTreeMap<&str, Vec<&Wanted<'_>>> = twins.map(|name| (name, Vec::new())).collect();
+    if by_name.is_empty() {
+        return BTreeMap::new();
     }
-    by_name.retain(|_, all| all.len() > 1);
+    for it in wanted {
+        if let Some(all) = by_name.get_mut(&*it.name) {
+            all.push(it);
+        }
+    }
     by_name
         .into_iter()
         .filter_map(|(name, all)| {
@@ -161,9 +166,9 @@ fn keepers(wanted: &[Wanted<'_>], observed: &Observed<'_>) -> BTreeMap<String, (
         .collect()
 }
 
-fn place<'a>(it: &mut Wanted<'a>, namespace: &'a str, observed: &Observed<'a>, own: &Own<'a>) {
+fn place<'a>(it: &mut Wanted<'a>, namespace: &'a str, observed: &Observed<'a>) {
     let refused = match observed.consent {
-        Consent::Given if !observed.strangers.is_foreign(Kind::Service, (namespace, it.name.as_str())) => {
+        Consent::Given if !observed.strangers.is_foreign(Kind::Service, (namespace, &it.name)) => {
             it.namespaces = vec![namespace];
             return;
         }
@@ -172,6 +177,6 @@ fn place<'a>(it: &mut Wanted<'a>, namespace: &'a str, observed: &Observed<'a>, o
         Consent::Missing | Consent::Leaving => Obstacle::NamespaceMissing,
     };
     // What works stays until what is wanted can be made.
-    it.namespaces = own.get(it.name.as_str()).cloned().unwrap_or_default();
+    it.namespaces = namespaces_of(observed, &it.name).collect();
     it.obstacle = Some(refused);
 }

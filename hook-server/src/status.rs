@@ -39,13 +39,15 @@ pub fn status(
     causes: &Causes,
     now: SystemTime,
 ) -> (SerialFleetStatus, Option<u32>) {
-    let of_device: Vec<(&ResolvedDevice, Vec<&Outcome<'_>>)> = parent
+    let of_device: Vec<(&ResolvedDevice, &[Outcome<'_>])> = parent
+        .wish
         .devices
         .iter()
         .map(|device| {
             let first = outcomes.partition_point(|it| it.wanted.device.name < device.name);
-            let of = outcomes.iter().skip(first).take_while(|it| it.wanted.device.name == device.name);
-            (device, of.collect())
+            let rest = outcomes.get(first..).unwrap_or_default();
+            let count = rest.iter().take_while(|it| it.wanted.device.name == device.name).count();
+            (device, rest.get(..count).unwrap_or_default())
         })
         .collect();
     let devices: Vec<DeviceStatus> = of_device.iter().map(|(device, of)| device_status(device, of)).collect();
@@ -54,7 +56,7 @@ pub fn status(
     (SerialFleetStatus { observed_generation: None, conditions, summary: Some(summary), devices }, resync)
 }
 
-fn device_status(device: &ResolvedDevice, outcomes: &[&Outcome<'_>]) -> DeviceStatus {
+fn device_status(device: &ResolvedDevice, outcomes: &[Outcome<'_>]) -> DeviceStatus {
     let namespace = outcomes.iter().find_map(|it| it.wanted.namespaces.first());
     let address = |service: &str| {
         namespace.map_or_else(String::new, |namespace| format!("{service}.{namespace}.svc:{}", device.port))
@@ -65,14 +67,14 @@ fn device_status(device: &ResolvedDevice, outcomes: &[&Outcome<'_>]) -> DeviceSt
             name,
             state: one.state.as_str().to_owned(),
             reason: clip(&one.reason, 64),
-            node: one.node.clone(),
-            tty: clip(&one.tty, 64),
+            node: one.node.to_owned(),
+            tty: clip(one.tty, 64),
             address: address(&one.wanted.name),
             message: clip(&one.message, MAX_MESSAGE),
             ..DeviceStatus::default()
         },
         (_, outcomes) => {
-            let worst = outcomes.iter().min_by_key(|it| (it.state.health(), it.node.as_str()));
+            let worst = outcomes.iter().min_by_key(|it| (it.state.health(), it.node));
             // Serving as long as it serves anywhere: the others are counted and named.
             let shown = outcomes.iter().find(|it| is_serving(it)).or(worst);
             let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
@@ -146,7 +148,7 @@ fn problem(outcomes: &[Outcome<'_>], devices: &[DeviceStatus], causes: &Causes) 
         let name = &worst.wanted.device.name;
         let place = worst.wanted.node.map_or_else(String::new, |node| format!(" on {node}"));
         let what = if worst.contested { CONFLICT } else { worst.state.as_str() };
-        return match worst.message.as_str() {
+        return match &*worst.message {
             "" => format!("{name}{place}: {what}"),
             message => format!("{name}{place}: {what}: {message}"),
         };
@@ -160,6 +162,9 @@ fn problem(outcomes: &[Outcome<'_>], devices: &[DeviceStatus], causes: &Causes) 
 
 /// Text from hardware and bridges is hostile: bounded, and without control characters.
 pub(crate) fn clip(text: &str, most: usize) -> String {
+    if text.len() <= most && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
+        return text.to_owned();
+    }
     let mut clipped: String = text.chars().take(most).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if text.chars().nth(most).is_some() {
         clipped.pop();

@@ -15,7 +15,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::time::timeout_at;
 
 use super::{
@@ -27,14 +27,18 @@ use crate::{
     admission::Slot,
     calls::{Call, Subject, Unchanged},
     customize::{CustomizeRequest, customize},
-    etag::{Fingerprint, Remembered, Tag, depends_on_clock},
+    etag::{Tag, depends_on_clock},
     metrics::Hook,
+    recall::Answered,
     request::SyncRequest,
     sync::respond,
 };
 
-/// Bodies from here on are worked on beside the reactor, so that probes are answered meanwhile.
-const LARGE_BODY: usize = 64 << 10;
+/// Bodies from here on are worked on beside the reactors, so that probes are answered meanwhile: below, it is well under
+/// a millisecond, and the way to another thread would be a good part of that.
+const LARGE_BODY: usize = 512 << 10;
+/// Room for what an answer grows by.
+const ROOM: usize = 4 << 10;
 /// Bodies up to here are recognised on the reactor: well below a millisecond.
 const LOOKED_UP: usize = 2 << 20;
 
@@ -182,24 +186,24 @@ async fn finish(
     deadline: tokio::time::Instant,
 ) -> Result<Answer, Failure> {
     let hook = open.call.hook;
-    let request = if body.len() < LOOKED_UP {
-        app.memo.fingerprint(hook, &body)
+    let same = if body.len() < LOOKED_UP {
+        app.recall.same(hook, &body)
     } else {
         let (app, body) = (Arc::clone(app), body.clone());
-        beside(deadline, move || app.memo.fingerprint(hook, &body)).await?
+        beside(deadline, move || app.recall.same(hook, &body)).await?
     };
-    if let Some(remembered) = app.memo.recall(request)
-        && remembered.tag.is_known(headers)
+    if let Some(same) = same
+        && let Some(tag) = same.tag.as_ref().filter(|tag| tag.is_known(headers))
     {
-        open.call.subject = Some(remembered.subject);
+        open.call.subject = Some(Arc::clone(&same.subject));
         open.call.unchanged = Some(Unchanged::Request);
-        return Ok(Answer { bytes: None, tag: Some(remembered.tag) });
+        return Ok(Answer { bytes: None, tag: Some(tag.clone()) });
     }
     let large = body.len() >= LARGE_BODY;
     let work = {
         let app = Arc::clone(app);
         move || {
-            let worked = catch_unwind(AssertUnwindSafe(|| work(&app, hook, &body, request)));
+            let worked = catch_unwind(AssertUnwindSafe(|| work(&app, hook, &body)));
             let worked = worked.unwrap_or(Err(Failure::Panic));
             let worked = worked.map_err(|failure| (failure, Subject::of_body(&body).map(Arc::new)));
             // Until here, also where nobody waits for the answer any more.
@@ -239,28 +243,47 @@ struct Worked {
     subject: Arc<Subject>,
 }
 
-fn work(app: &App, hook: Hook, body: &[u8], request: Fingerprint) -> Result<Worked, Failure> {
-    let (answer, subject, lasting) = match hook {
+fn work(app: &App, hook: Hook, body: &Bytes) -> Result<Worked, Failure> {
+    let (answer, subject, lasting, request) = match hook {
         Hook::Sync => {
-            let request = SyncRequest::parse(body)?;
+            let like = app.recall.like(hook, body);
+            let request = match like.as_deref().and_then(|it| Some((&it.body, it.request.as_ref()?))) {
+                Some((earlier, known)) => SyncRequest::parse_after(body, earlier, known)?,
+                None => SyncRequest::parse(body)?,
+            };
             let now = (app.surface.clock)();
             let response = respond(&request, &app.surface.config, now);
             let lasting = !depends_on_clock(&response.status, response.resync_after_seconds, now);
-            (serde_json::to_vec(&response).map_err(bug)?, Subject::of_sync(&request, &response), lasting)
+            let subject = Subject::of_sync(&request, &response);
+            // About as large as the last one.
+            let size = like.as_ref().map_or(0, |it| it.answer) + ROOM;
+            (written(&response, size)?, subject, lasting, Some(request))
         }
         Hook::Customize => {
             let response = customize(&CustomizeRequest::parse(body)?);
             let desired = response.related_resources.len();
             let subject = Subject { desired, ..Subject::of_body(body).unwrap_or_default() };
-            (serde_json::to_vec(&response).map_err(bug)?, subject, true)
+            (written(&response, ROOM)?, subject, true, None)
         }
     };
     let (bytes, subject) = (Bytes::from(answer), Arc::new(subject));
     let tag = lasting.then(|| Tag::of(&bytes));
-    if let Some(tag) = &tag {
-        app.memo.remember(request, Remembered { tag: tag.clone(), subject: Arc::clone(&subject) });
-    }
+    let answered = Answered {
+        hook,
+        answer: bytes.len(),
+        body: body.clone(),
+        request,
+        tag: tag.clone(),
+        subject: Arc::clone(&subject),
+    };
+    app.recall.remember(answered);
     Ok(Worked { bytes, tag, subject })
+}
+
+fn written(answer: &impl Serialize, size: usize) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::with_capacity(size);
+    serde_json::to_writer(&mut bytes, answer).map_err(bug)?;
+    Ok(bytes)
 }
 
 fn bug(error: serde_json::Error) -> Failure {

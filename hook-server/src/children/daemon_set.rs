@@ -27,7 +27,7 @@ const ADMIN: &str = "admin";
 
 pub(super) fn daemon_set(parent: &Parent, config: &Config) -> Value {
     let fleet = &parent.name;
-    let update = match parent.spec.bridge.update_strategy.unwrap_or_default() {
+    let update = match parent.wish.spec.bridge.update_strategy.unwrap_or_default() {
         UpdateStrategy::RollingUpdate => {
             json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}})
         }
@@ -53,7 +53,7 @@ pub(super) fn daemon_set(parent: &Parent, config: &Config) -> Value {
 }
 
 fn pod(parent: &Parent, config: &Config) -> Value {
-    let bridge = &parent.spec.bridge;
+    let bridge = &parent.wish.spec.bridge;
     let mut node_selector: Map<String, Value> =
         bridge.node_selector.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
     node_selector.insert("kubernetes.io/os".to_owned(), json!("linux"));
@@ -115,7 +115,7 @@ fn container(parent: &Parent, config: &Config) -> Value {
         "startupProbe": {"httpGet": probe("/livez"), "periodSeconds": 1, "failureThreshold": 60},
         "livenessProbe": {"httpGet": probe("/livez"), "periodSeconds": 10, "timeoutSeconds": 5},
         "readinessProbe": {"httpGet": probe("/readyz"), "periodSeconds": 2, "timeoutSeconds": 2},
-        "resources": resources(&parent.spec.bridge),
+        "resources": resources(&parent.wish.spec.bridge),
         // No runAsUser: with one, the kubelet makes the token readable to that user only, and the worker, which has
         // given up uid 0, could not read it any more.
         "securityContext": {"privileged": true, "readOnlyRootFilesystem": true},

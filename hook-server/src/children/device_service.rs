@@ -10,7 +10,7 @@ use serialfleet_api::{
 };
 
 use super::{Pairs, labels};
-use crate::{observed::Key, outcome::Outcome, request::CONTROLLER_UID};
+use crate::{request::CONTROLLER_UID, services::Wanted};
 
 /// Name of a device's port, the same in Service and slice: kube-proxy compares them.
 pub(super) const PORT_NAME: &str = "serial";
@@ -60,8 +60,8 @@ struct Port {
 }
 
 impl<'c> DeviceService<'c> {
-    pub(super) fn new(fleet: &'c str, outcome: &'c Outcome<'_>, namespace: &'c str) -> Self {
-        let (wanted, device) = (&outcome.wanted, outcome.wanted.device);
+    pub(super) fn new(fleet: &'c str, wanted: &'c Wanted<'_>, namespace: &'c str) -> Self {
+        let device = wanted.device;
         let service = &device.service;
         // The user's own come first, so that ours win.
         let mut all = users(&service.labels);
@@ -73,7 +73,7 @@ impl<'c> DeviceService<'c> {
         let port = Port {
             app_protocol: "tcp",
             name: PORT_NAME,
-            node_port: node_port(outcome),
+            node_port: node_port(wanted),
             port: device.port,
             protocol: "TCP",
             target_port: wanted.pod_port,
@@ -90,30 +90,25 @@ impl<'c> DeviceService<'c> {
             spec: Spec {
                 external_traffic_policy: service.external_traffic_policy.filter(|_| external),
                 ip_family_policy: "PreferDualStack",
-                load_balancer_class: load_balancer_class(outcome),
+                load_balancer_class: load_balancer_class(wanted),
                 ports: [port],
                 type_: service.type_,
             },
         }
     }
-
-    /// Its namespace and name.
-    pub fn key(&self) -> Key<'_> {
-        (self.metadata.namespace, self.metadata.name)
-    }
 }
 
 /// The port on every node that a Service asks for.
-pub fn node_port(outcome: &Outcome<'_>) -> Option<i32> {
-    let service = &outcome.wanted.device.service;
+pub fn node_port(wanted: &Wanted<'_>) -> Option<i32> {
+    let service = &wanted.device.service;
     // One number cannot be several Services'.
-    let one = service.type_ != ServiceType::ClusterIP && outcome.wanted.node.is_none();
+    let one = service.type_ != ServiceType::ClusterIP && wanted.node.is_none();
     service.node_port.filter(|_| one)
 }
 
 /// Who is to implement a Service's load balancer, where somebody was named.
-pub fn load_balancer_class<'c>(outcome: &'c Outcome<'_>) -> Option<&'c str> {
-    let service = &outcome.wanted.device.service;
+pub fn load_balancer_class<'c>(wanted: &'c Wanted<'_>) -> Option<&'c str> {
+    let service = &wanted.device.service;
     let balanced = service.type_ == ServiceType::LoadBalancer;
     service.load_balancer_class.as_deref().filter(|class| balanced && !class.is_empty())
 }

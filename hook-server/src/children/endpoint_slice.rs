@@ -4,10 +4,11 @@
 use serde::Serialize;
 use serialfleet_api::names;
 
-use super::{Pairs, device_service::PORT_NAME, labels};
+use super::{Pairs, device_service::PORT_NAME, labels, texts::Text};
 use crate::{
-    observed::{Family, Key, Pod},
+    observed::{Family, Pod},
     outcome::Outcome,
+    services::Wanted,
 };
 
 /// A device's EndpointSlice in one address family.
@@ -20,12 +21,13 @@ pub struct EndpointSlice<'c> {
     /// endpoint that somebody else put there would stay.
     endpoints: Option<[Endpoint<'c>; 1]>,
     kind: &'static str,
-    metadata: Metadata<'c>,
+    metadata: Text<'c, Metadata<'c>>,
     ports: [Port; 1],
 }
 
+/// Metadata of a device's slice: whatever bridge it leads to, it stays the same.
 #[derive(Debug, Serialize)]
-struct Metadata<'c> {
+pub(super) struct Metadata<'c> {
     labels: Pairs<'c>,
     name: String,
     namespace: &'c str,
@@ -63,8 +65,25 @@ struct TargetRef<'c> {
 }
 
 impl<'c> EndpointSlice<'c> {
-    pub(super) fn new(fleet: &'c str, outcome: &'c Outcome<'_>, namespace: &'c str, family: Family) -> Self {
-        let wanted = &outcome.wanted;
+    pub(super) fn new(outcome: &'c Outcome<'_>, family: Family, metadata: Text<'c, Metadata<'c>>) -> Self {
+        Self {
+            address_type: family.address_type(),
+            api_version: "discovery.k8s.io/v1",
+            endpoints: outcome.endpoint.as_ref().and_then(|pod| Some([endpoint(pod, family)?])),
+            kind: "EndpointSlice",
+            metadata,
+            ports: [Port {
+                app_protocol: "tcp",
+                name: PORT_NAME,
+                port: outcome.wanted.pod_port,
+                protocol: "TCP",
+            }],
+        }
+    }
+}
+
+impl<'c> Metadata<'c> {
+    pub(super) fn new(fleet: &'c str, wanted: &'c Wanted<'_>, namespace: &'c str, family: Family) -> Self {
         let labels = labels(
             fleet,
             "device",
@@ -74,24 +93,7 @@ impl<'c> EndpointSlice<'c> {
                 (names::LABEL_SLICE_MANAGED_BY, names::SLICE_MANAGER),
             ],
         );
-        let name = family.slice(&wanted.name);
-        Self {
-            address_type: family.address_type(),
-            api_version: "discovery.k8s.io/v1",
-            endpoints: outcome.endpoint.as_ref().and_then(|pod| Some([endpoint(pod, family)?])),
-            kind: "EndpointSlice",
-            metadata: Metadata { labels: Pairs::new(labels), name, namespace },
-            ports: [Port { app_protocol: "tcp", name: PORT_NAME, port: wanted.pod_port, protocol: "TCP" }],
-        }
-    }
-
-    pub(super) fn name(&self) -> &str {
-        &self.metadata.name
-    }
-
-    /// Its namespace and name.
-    pub fn key(&self) -> Key<'_> {
-        (self.metadata.namespace, &self.metadata.name)
+        Self { labels: Pairs::new(labels), name: family.slice(&wanted.name), namespace }
     }
 }
 

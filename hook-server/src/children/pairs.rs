@@ -15,6 +15,11 @@ impl<'c> Pairs<'c> {
         Self(pairs)
     }
 
+    /// Whether there is such a key.
+    pub fn contains_key(&self, key: &str) -> bool {
+        self.0.iter().any(|(it, _)| *it == key)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

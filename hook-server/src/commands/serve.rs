@@ -62,6 +62,9 @@ pub(crate) struct ServeArgs {
     debug: DebugArgs,
 }
 
+/// Threads that talk to callers and do what is small: Metacontroller calls on a few connections at once.
+const REACTORS: usize = 4;
+
 /// Who may call, and over what. Files are read again when they change.
 #[derive(Args)]
 struct TlsArgs {
@@ -105,7 +108,8 @@ pub(crate) fn run_serve(args: ServeArgs) -> anyhow::Result<()> {
     let files = Files::read(tls)?;
     // Work is nothing but computing: more threads than cores would only take memory.
     let threads = available_parallelism().map_or(2, |cores| cores.get().clamp(2, 8));
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads.min(REACTORS))
         .enable_all()
         .max_blocking_threads(threads)
         .build()

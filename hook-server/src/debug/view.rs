@@ -196,7 +196,7 @@ impl FleetView {
         let request = SyncRequest::parse(&bodies.request);
         if let Ok(request) = &request {
             self.generation = request.parent.metadata.generation;
-            let findings = request.controller.as_ref().map(doctor).unwrap_or_default();
+            let findings = request.controller.as_deref().map(doctor).unwrap_or_default();
             self.controller = findings.iter().map(|it| visible(&it.to_string(), TEXT)).collect();
         }
         let Some(answer) = &bodies.answer else { return };
@@ -226,8 +226,8 @@ impl FleetView {
                 since: visible(&it.last_transition_time, NAME),
             })
             .collect();
-        self.more_devices = request.parent.devices.len().saturating_sub(DEVICES);
-        let devices = request.parent.devices.iter().take(DEVICES);
+        self.more_devices = request.parent.wish.devices.len().saturating_sub(DEVICES);
+        let devices = request.parent.wish.devices.iter().take(DEVICES);
         self.devices = devices
             .map(|device| {
                 let said =

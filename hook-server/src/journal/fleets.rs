@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
@@ -13,6 +13,8 @@ use crate::{
     metrics::Hook,
 };
 
+/// A write takes this long to be seen in requests, at most: what is predicted again sooner is still the same one.
+const LAG: Duration = Duration::from_secs(2);
 /// Writes of one fleet that are followed from call to call.
 const FOLLOWED: usize = 512;
 
@@ -43,16 +45,18 @@ pub struct Bodies {
     pub refusal: Option<String>,
 }
 
-/// In how many calls in a row the same write was predicted, up to and with the call of this number.
+/// How often in a row the same write was predicted, up to and with the call of this number.
 #[derive(Clone, Debug, Default)]
 pub struct Repeats {
     /// The call that was looked at last.
     pub number: u64,
+    /// When it was counted last.
+    counted: Option<SystemTime>,
     counts: HashMap<u64, u32>,
 }
 
 impl Repeats {
-    /// In how many calls in a row this was predicted.
+    /// How often in a row this was predicted.
     pub fn of(&self, write: u64) -> u32 {
         self.counts.get(&write).copied().unwrap_or_default()
     }
@@ -156,11 +160,20 @@ impl Fleets {
         let Some(fleet) = self.by_name.get_mut(&job.fleet) else { return Vec::new() };
         let before = std::mem::take(&mut fleet.repeats.counts);
         fleet.repeats.number = job.number;
+        // A fleet that comes up is asked for many times before the first write of all is seen.
+        let passed = fleet.repeats.counted.map(|counted| fleet.at.duration_since(counted).unwrap_or(LAG));
+        let is_late = passed.is_none_or(|passed| passed >= LAG);
+        if is_late {
+            fleet.repeats.counted = Some(fleet.at);
+        }
         let mut again = Vec::new();
         for (write, label) in writes.into_iter().take(FOLLOWED) {
-            let count = before.get(&write).copied().unwrap_or_default().saturating_add(1);
+            let count = match before.get(&write) {
+                None => 1,
+                Some(count) => count.saturating_add(u32::from(is_late)),
+            };
             fleet.repeats.counts.insert(write, count);
-            if count > 1 {
+            if count > 1 && is_late {
                 again.push((count, label));
             }
         }

@@ -1,10 +1,14 @@
 //! What is remembered, and that it stays within its bounds.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::*;
 use crate::calls::Subject;
 
+/// Each call comes a while after the one before.
 fn clock() -> SystemTime {
-    SystemTime::UNIX_EPOCH
+    static SECONDS: AtomicU64 = AtomicU64::new(0);
+    SystemTime::UNIX_EPOCH + Duration::from_secs(SECONDS.fetch_add(10, Ordering::Relaxed))
 }
 
 fn call(fleet: &str, request: usize, answer: usize) -> Call {
@@ -96,6 +100,19 @@ fn of_several_answers_to_one_fleet_the_last_is_looked_at_and_repeats_are_counted
         let found = journal.predicted(&job, String::new(), writes(now));
         let again: Vec<_> = again.into_iter().map(|(count, name)| (count, name.to_owned())).collect();
         assert_eq!(found, again, "{now:?}");
+    }
+    assert_eq!(journal.fleet("a").unwrap().repeats.of(7), 1);
+}
+
+/// A fleet that comes up is synced again before Metacontroller's cache shows the last status write.
+#[test]
+fn what_is_predicted_again_before_it_can_be_seen_is_no_repeat() {
+    let journal = Journal::new(BYTES, || SystemTime::UNIX_EPOCH);
+    let witness = journal.witness();
+    for _ in 0..5 {
+        witness(&call("a", 1, 1));
+        let job = journal.wait().unwrap();
+        assert!(journal.predicted(&job, String::new(), vec![(7, "7".to_owned())]).is_empty());
     }
     assert_eq!(journal.fleet("a").unwrap().repeats.of(7), 1);
 }

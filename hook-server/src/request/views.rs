@@ -1,93 +1,14 @@
 //! Views of the observed kinds: only what a decision depends on. Absent and `null` are the same everywhere, as
 //! Go writes `null` for empty lists.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, marker::PhantomData};
+use std::{collections::BTreeMap, fmt};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{IgnoredAny, SeqAccess, Visitor},
 };
 
 use super::labels::Labels;
-
-/// Observed objects by kind. Keys inside a group are ignored: Metacontroller's two API versions spell them
-/// differently, the objects' own metadata says it all.
-#[derive(Clone, Debug, Default)]
-pub struct Objects {
-    /// `DaemonSet.apps`.
-    pub daemon_sets: Vec<DaemonSet>,
-    /// `Service`.
-    pub services: Vec<Service>,
-    /// `EndpointSlice.discovery.k8s.io`.
-    pub slices: Vec<Slice>,
-    /// `NetworkPolicy.networking.k8s.io`.
-    pub policies: Vec<Policy>,
-    /// `SerialNode.serialfleet.io`; `None` where there is no such group at all.
-    pub serial_nodes: Option<Vec<SerialNode>>,
-    /// `Namespace`.
-    pub namespaces: Vec<Namespace>,
-}
-
-impl<'de> Deserialize<'de> for Objects {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Groups;
-        impl<'de> Visitor<'de> for Groups {
-            type Value = Objects;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("objects by group key, such as Service.v1")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Objects, A::Error> {
-                let mut objects = Objects::default();
-                while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-                    match key.split_once('/').map_or(&*key, |(kind, _)| kind) {
-                        "DaemonSet.apps" => objects.daemon_sets = group(&mut map)?,
-                        "Service.v1" => objects.services = group(&mut map)?,
-                        "EndpointSlice.discovery.k8s.io" => objects.slices = group(&mut map)?,
-                        "NetworkPolicy.networking.k8s.io" => objects.policies = group(&mut map)?,
-                        "SerialNode.serialfleet.io" => objects.serial_nodes = Some(group(&mut map)?),
-                        "Namespace.v1" => objects.namespaces = group(&mut map)?,
-                        _ => {
-                            map.next_value::<IgnoredAny>()?;
-                        }
-                    }
-                }
-                Ok(objects)
-            }
-        }
-        deserializer.deserialize_map(Groups)
-    }
-}
-
-fn group<'de, A: MapAccess<'de>, T: Deserialize<'de>>(map: &mut A) -> Result<Vec<T>, A::Error> {
-    Ok(map.next_value::<Option<Group<T>>>()?.map_or_else(Vec::new, |group| group.0))
-}
-
-/// The values of a map, without its keys.
-struct Group<T>(Vec<T>);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Group<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Values<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Values<T> {
-            type Value = Group<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("objects by name")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Group<T>, A::Error> {
-                let mut values = Vec::new();
-                while let Some((IgnoredAny, value)) = map.next_entry::<IgnoredAny, Option<T>>()? {
-                    values.extend(value);
-                }
-                Ok(Group(values))
-            }
-        }
-        deserializer.deserialize_map(Values(PhantomData))
-    }
-}
 
 fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     deserializer: D,

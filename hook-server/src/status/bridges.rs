@@ -13,9 +13,12 @@ use crate::{
 /// How long no pod may have started before Pod Security is blamed, in seconds. A DaemonSet looks like that in the
 /// moment after its pods were made, too.
 const STARTING_SECONDS: u64 = 10;
+/// How long bridges may take to become ready while the fleet changes, in seconds: an image may have to come first.
+const READY_SECONDS: u64 = 30;
 
 const STARTING: &str = "BridgesStarting";
 const POD_SECURITY: &str = "PodSecurity";
+const NODES_UNAVAILABLE: &str = "NodesUnavailable";
 
 impl Causes {
     pub(super) fn bridges(&mut self, request: &SyncRequest, observed: &Observed<'_>, recent: &Recent<'_>) {
@@ -55,7 +58,7 @@ impl Causes {
                 ));
             }
         } else {
-            self.roll(request, observed, set);
+            self.roll(request, observed, set, recent);
         }
         if status.number_available == 0 {
             self.bridges = Some(cause(
@@ -70,11 +73,11 @@ impl Causes {
         }
     }
 
-    fn roll(&mut self, request: &SyncRequest, observed: &Observed<'_>, set: &DaemonSet) {
+    fn roll(&mut self, request: &SyncRequest, observed: &Observed<'_>, set: &DaemonSet, recent: &Recent<'_>) {
         let status = &set.status;
         let desired = status.desired_number_scheduled;
         let waiting: Vec<&str> = observed.unready_nodes.iter().copied().collect();
-        let on_delete = request.parent.spec.bridge.update_strategy == Some(UpdateStrategy::OnDelete);
+        let on_delete = request.parent.wish.spec.bridge.update_strategy == Some(UpdateStrategy::OnDelete);
         if status.updated_number_scheduled < desired && !on_delete {
             let place = if waiting.is_empty() {
                 String::new()
@@ -90,8 +93,16 @@ impl Causes {
             ));
         } else if status.number_available < desired {
             let place = if waiting.is_empty() { String::new() } else { format!(" ({})", list(&waiting)) };
+            if recent.is_under_way() && !recent.lasts("Reconciling", "True", READY_SECONDS, NODES_UNAVAILABLE)
+            {
+                let ready = status.number_available;
+                self.unobserved = true;
+                self.reconciling
+                    .push(cause(STARTING, format!("{ready} of {desired} bridges are ready{place}.")));
+                return;
+            }
             self.degraded.push(cause(
-                "NodesUnavailable",
+                NODES_UNAVAILABLE,
                 format!(
                     "{} of {desired} nodes have no ready bridge{place}: look at those nodes and at kubectl get pods -n \
                      {} -l {}={}.",
@@ -106,7 +117,7 @@ impl Causes {
 }
 
 fn no_nodes(request: &SyncRequest) -> String {
-    let selector = &request.parent.spec.bridge.node_selector;
+    let selector = &request.parent.wish.spec.bridge.node_selector;
     match selector.iter().next() {
         Some((key, value)) => {
             format!("No node matches spec.bridge.nodeSelector: kubectl label node NODE {key}={value}")

@@ -1,10 +1,7 @@
 //! What is wrong with the fleet, as facts with a sentence each: what needs a person, what is merely odd, what is still
 //! under way. [`super::conditions`] makes conditions of them.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, SystemTime},
-};
+use std::{cell::Cell, collections::BTreeSet, time::SystemTime};
 
 use serialfleet_api::names;
 
@@ -41,6 +38,8 @@ pub struct Causes {
     pub unapplied: Vec<Cause>,
     /// Whether something desired is not observed: a further sync has to look again.
     pub unobserved: bool,
+    /// After how many seconds what is waited for has lasted too long.
+    pub due: Option<u64>,
 }
 
 impl Cause {
@@ -57,9 +56,17 @@ const POLICY_ONLY: &str = "PolicyOnly";
 pub(super) struct Recent<'a> {
     parent: &'a Parent,
     now: SystemTime,
+    /// How long the next of the questions below has to wait for a yes, in seconds.
+    due: Cell<Option<u64>>,
 }
 
 impl Recent<'_> {
+    /// Whether the last sync saw the fleet change, or there was none.
+    pub(super) fn is_under_way(&self) -> bool {
+        let last = self.parent.status.conditions.iter().find(|it| it.type_ == "Reconciling");
+        last.is_none_or(|it| it.status == "True")
+    }
+
     /// Whether a condition has had this status for so many seconds, by its own transition time, and the last sync saw
     /// the present generation. What was called `reason` and needed a person then still does: a clock that was set
     /// back changes no verdict.
@@ -77,7 +84,12 @@ impl Recent<'_> {
         let Some(condition) = find(type_, status) else { return false };
         let since = humantime::parse_rfc3339_weak(&condition.last_transition_time).ok();
         let lasted = since.and_then(|since| self.now.duration_since(since).ok());
-        lasted.is_some_and(|lasted| lasted >= Duration::from_secs(seconds))
+        let lasted = lasted.map_or(0, |lasted| lasted.as_secs());
+        if lasted < seconds {
+            let left = seconds - lasted;
+            self.due.set(Some(self.due.get().map_or(left, |due| due.min(left))));
+        }
+        lasted >= seconds
     }
 }
 
@@ -96,7 +108,7 @@ impl Causes {
     ) -> Self {
         let outcomes = children.outcomes();
         let mut causes = Self::default();
-        let recent = Recent { parent: &request.parent, now };
+        let recent = Recent { parent: &request.parent, now, due: Cell::default() };
         causes.names(request, observed, outcomes);
         causes.strangers(request, observed, outcomes);
         causes.objects(request, observed, children, &recent);
@@ -106,6 +118,7 @@ impl Causes {
         causes.controller(request, observed);
         // Last: what somebody chose must not hide what happened.
         causes.network(request, config, outcomes);
+        causes.due = recent.due.get();
         causes
     }
 
@@ -189,7 +202,7 @@ impl Causes {
         }
         let taken = |test: &dyn Fn(&Obstacle) -> bool| -> Vec<&str> {
             let blocked = outcomes.iter().filter(|it| it.wanted.obstacle.as_ref().is_some_and(test));
-            blocked.map(|it| it.wanted.name.as_str()).collect()
+            blocked.map(|it| &*it.wanted.name).collect()
         };
         let foreign = taken(&|it| *it == Obstacle::NameTaken);
         if !foreign.is_empty() {

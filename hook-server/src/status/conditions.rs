@@ -21,7 +21,7 @@ const MAX_MESSAGE: usize = 1024;
 /// The conditions, and after how many seconds another sync is wanted.
 pub(super) fn conditions(
     parent: &Parent,
-    devices: &[(&ResolvedDevice, Vec<&Outcome<'_>>)],
+    devices: &[(&ResolvedDevice, &[Outcome<'_>])],
     causes: &Causes,
     now: SystemTime,
 ) -> (Vec<Condition>, Option<u32>) {
@@ -51,7 +51,11 @@ pub(super) fn conditions(
             }
         })
         .collect();
-    let resync = causes.unobserved.then(|| resync_after(&conditions, now));
+    let resync = causes.unobserved.then(|| {
+        // In time to tell a standstill from a delay.
+        let due = causes.due.map_or(u32::MAX, |due| u32::try_from(due).unwrap_or(u32::MAX).max(1));
+        resync_after(&conditions, now).min(due)
+    });
     (conditions, resync)
 }
 
@@ -76,7 +80,7 @@ fn applied(causes: &Causes) -> Verdict {
     Verdict { holds: !unapplied.holds, ..unapplied }
 }
 
-fn ready(devices: &[(&ResolvedDevice, Vec<&Outcome<'_>>)], causes: &Causes) -> Verdict {
+fn ready(devices: &[(&ResolvedDevice, &[Outcome<'_>])], causes: &Causes) -> Verdict {
     let absent: Vec<&str> = devices
         .iter()
         .filter(|(device, of)| device.required && (of.is_empty() || of.iter().any(|it| !it.state.is_bound())))
@@ -96,7 +100,7 @@ fn ready(devices: &[(&ResolvedDevice, Vec<&Outcome<'_>>)], causes: &Causes) -> V
     Verdict { type_: "Ready", holds, reason, message }
 }
 
-fn devices_bound(devices: &[(&ResolvedDevice, Vec<&Outcome<'_>>)]) -> Verdict {
+fn devices_bound(devices: &[(&ResolvedDevice, &[Outcome<'_>])]) -> Verdict {
     let unbound: Vec<&str> = devices
         .iter()
         .filter(|(_, of)| of.is_empty() || of.iter().any(|it| !it.state.is_bound()))

@@ -19,7 +19,7 @@ impl Causes {
     pub(super) fn drift(&mut self, fleet: &str, observed: &Observed<'_>, children: &Children<'_>) {
         let mut odd = Vec::new();
         let services = children.device_services().map(|(key, outcome)| (key, Some(outcome)));
-        let anchor = names::anchor(fleet);
+        let (anchor, bridges) = (names::anchor(fleet), children.bridges(Kind::Service));
         for (key, outcome) in services.chain([((names::SYSTEM_NAMESPACE, anchor.as_str()), None)]) {
             for slice in observed.strangers.slices_of(key) {
                 // What is in the way of a slice of ours is told as that.
@@ -28,7 +28,7 @@ impl Causes {
                 }
             }
             if let Some(service) = observed.services.get(&key) {
-                odd.extend(of_service(key, service, outcome, children.fixed(Kind::Service)));
+                odd.extend(of_service(key, service, outcome, bridges));
             }
         }
         for (key, slice) in &observed.slices {
@@ -38,17 +38,15 @@ impl Causes {
             }
             odd.extend(told(Kind::EndpointSlice, *key, found));
         }
-        if let (Some(set), Some(child)) = (observed.daemon_set, children.fixed(Kind::DaemonSet)) {
+        if let (Some(set), Some(child)) = (observed.daemon_set, children.bridges(Kind::DaemonSet)) {
             let key = (names::SYSTEM_NAMESPACE, set.metadata.name.as_str());
             odd.extend(told(Kind::DaemonSet, key, of_daemon_set(set, child)));
         }
-        if let (Some(policy), Some(child)) = (observed.policy, children.fixed(Kind::NetworkPolicy)) {
+        if let (Some(policy), Some(child)) = (observed.policy, children.policy()) {
             let selector = &policy.spec.pod_selector;
             let mut found = labels(&policy.metadata, |_| false);
-            let wanted = &child["spec"]["podSelector"]["matchLabels"];
-            if selector.match_expressions.0 > 0
-                || added(selector.match_labels.keys(), wanted).next().is_some()
-            {
+            let is_narrower = selector.match_labels.keys().any(|key| !child.guarded().contains_key(key));
+            if selector.match_expressions.0 > 0 || is_narrower {
                 found.push("a narrower podSelector, which leaves bridges unguarded".to_owned());
             }
             let key = (names::SYSTEM_NAMESPACE, policy.metadata.name.as_str());

@@ -226,8 +226,8 @@ impl<'a> Desired<'a> {
                 ServiceType::LoadBalancer => "LoadBalancer",
             },
             port: device.port.into(),
-            node_port: node_port(outcome),
-            class: load_balancer_class(outcome),
+            node_port: node_port(&outcome.wanted),
+            class: load_balancer_class(&outcome.wanted),
         }
     }
 

@@ -23,7 +23,7 @@ impl Causes {
     }
 
     pub(super) fn controller(&mut self, request: &SyncRequest, observed: &Observed<'_>) {
-        let found = request.controller.as_ref().map_or_else(Vec::new, doctor);
+        let found = request.controller.as_deref().map_or_else(Vec::new, doctor);
         let mut wrong: Vec<String> = found.iter().map(ToString::to_string).collect();
         if !observed.reports_known && !found.iter().any(|it| it.setting == "hooks.customize") {
             wrong.push("no SerialNodes arrive: is hooks.customize this hook server's?".to_owned());

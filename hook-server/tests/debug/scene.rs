@@ -4,7 +4,10 @@
 
 use std::{
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -38,10 +41,16 @@ fn clock() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_266_000)
 }
 
+/// The journal's: each call comes a while after the one before.
+fn passing() -> SystemTime {
+    static SECONDS: AtomicU64 = AtomicU64::new(0);
+    clock() + Duration::from_secs(SECONDS.fetch_add(10, Ordering::Relaxed))
+}
+
 impl Scene {
     /// A server that keeps bodies of so many bytes.
     pub(crate) fn new(bytes: usize) -> Self {
-        let (journal, metrics) = (Journal::new(bytes, clock), Arc::new(Metrics::new(Some("7"))));
+        let (journal, metrics) = (Journal::new(bytes, passing), Arc::new(Metrics::new(Some("7"))));
         let surface = Surface {
             config: Config::with_image("example/serialfleet:test"),
             limits: Limits::default(),

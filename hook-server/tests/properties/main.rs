@@ -5,6 +5,7 @@
 
 mod api_server;
 mod fixed_point;
+mod known;
 
 use std::{
     collections::BTreeSet,

@@ -33,6 +33,35 @@ fn bridges_that_are_not_as_they_should_be_say_why() {
     }
 }
 
+/// A fleet that comes up is not odd, and one whose node stays away is.
+#[test]
+fn bridges_that_have_yet_to_be_ready_are_under_way_for_a_while() {
+    let mut request = recorded("served");
+    request = next(&request, &answer(&request));
+    set_ready(&mut request, "wyse-2", false);
+    request.pointer_mut(DAEMON_SET).unwrap()["status"]["numberAvailable"] = json!(1);
+    for condition in request["parent"]["status"]["conditions"].as_array_mut().unwrap() {
+        if condition["type"] == "Reconciling" {
+            condition["status"] = json!("True");
+            condition["lastTransitionTime"] = json!("2026-11-21T09:00:00Z");
+        }
+    }
+    let is_odd = |answer: &Value| message(answer, "Degraded").contains("1 of 2 nodes have no ready bridge");
+    for (time, odd, reconciling) in [
+        ("2026-11-21T09:00:05Z", false, "True"),
+        ("2026-11-21T09:00:28Z", false, "True"),
+        ("2026-11-21T09:00:30Z", true, "False"),
+        ("2026-11-21T09:00:31Z", true, "False"),
+    ] {
+        let answer = answer_with(&request, &config(), at(time));
+        assert_eq!((is_odd(&answer), reason(&answer, "Reconciling").0), (odd, reconciling), "{time}");
+        let says = message(&answer, if odd { "Degraded" } else { "Reconciling" });
+        assert!(says.contains("wyse-2"), "{time}: {says}");
+        assert_eq!(answer["resyncAfterSeconds"].is_number(), !odd, "{time}: another look is due");
+        request = next(&request, &answer);
+    }
+}
+
 #[test]
 fn with_on_delete_old_pods_are_no_roll() {
     let mut request = recorded("served");

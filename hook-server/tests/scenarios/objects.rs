@@ -34,6 +34,17 @@ fn a_port_that_does_not_arrive_is_first_waited_for_and_then_stale() {
     assert!(message(&late, "Stalled").contains("iot-system/zigbee"));
     assert_eq!(condition(&late, "Applied")["lastTransitionTime"], START);
 
+    // Whoever looks when asked to sees it as soon as it can be told, and not at the next power of two.
+    let (mut looking, _) = edited(|it| it["parent"]["spec"]["devices"][0]["port"] = json!(7000));
+    let (mut passed, mut told) = (0, None);
+    while told.is_none() && passed < 60 {
+        let look = answer_at(&looking, passed);
+        told = (reason(&look, "Stalled").0 == "True").then_some(passed);
+        passed += look["resyncAfterSeconds"].as_f64().unwrap() as u64;
+        looking = next(&looking, &look);
+    }
+    assert!(told.is_some_and(|told| (10..15).contains(&told)), "{told:?}");
+
     // A clock that is set back does not take the verdict back.
     let stalled = next(&request, &late);
     assert_eq!(reason(&answer_at(&stalled, 0), "Stalled"), ("True", "StalePort"));

@@ -49,7 +49,7 @@ impl Plan {
         strategy: Strategy,
         only: Vec<String>,
     ) -> Self {
-        let (milliseconds, calls, starts) = if quick { (300, 30, 1) } else { (1000, 150, 3) };
+        let (milliseconds, calls, starts) = if quick { (300, 30, 1) } else { (500, 100, 3) };
         let rounds = rounds.unwrap_or(if quick { 1 } else { 3 }).max(1);
         Self { programs, rounds, strategy, only, milliseconds, calls, starts, table: Table::default() }
     }
