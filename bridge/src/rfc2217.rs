@@ -18,6 +18,7 @@ mod command;
 mod escape;
 mod notices;
 mod options;
+mod subnegotiation;
 mod unmark;
 
 pub use self::{
@@ -30,6 +31,7 @@ pub use self::{
 use self::{
     notices::Notices,
     options::{Options, Verb},
+    subnegotiation::Subnegotiation,
 };
 
 /// Most bytes that a byte from the client can cause: `AYT` is two and answered by nine, all else is cheaper.
@@ -100,27 +102,6 @@ enum State {
     Subnegotiation,
     /// The byte after an IAC in a subnegotiation.
     SubnegotiationCommand,
-}
-
-/// Option, command and payload. The longest payload of a known command is four bytes: whatever has more than five is
-/// malformed, and how it goes on matters to nobody.
-#[derive(Debug, Default)]
-struct Subnegotiation {
-    bytes: [u8; 7],
-    length: usize,
-}
-
-impl Subnegotiation {
-    fn push(&mut self, byte: u8) {
-        if let Some(place) = self.bytes.get_mut(self.length) {
-            *place = byte;
-            self.length += 1;
-        }
-    }
-
-    fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or_default()
-    }
 }
 
 impl Session {
