@@ -1,5 +1,7 @@
 //! Children that are missing, keep old values, or are refused.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::world::*;
@@ -40,7 +42,7 @@ fn a_port_that_does_not_arrive_is_first_waited_for_and_then_stale() {
     while told.is_none() && passed < 60 {
         let look = answer_at(&looking, passed);
         told = (reason(&look, "Stalled").0 == "True").then_some(passed);
-        passed += look["resyncAfterSeconds"].as_f64().unwrap() as u64;
+        passed += Duration::from_secs_f64(look["resyncAfterSeconds"].as_f64().unwrap()).as_secs();
         looking = next(&looking, &look);
     }
     assert!(told.is_some_and(|told| (10..15).contains(&told)), "{told:?}");
