@@ -96,7 +96,7 @@ impl LineThread {
         let (reported, reports) = mpsc::channel(ORDERS);
         let modem = Arc::new(ModemState::default());
         let mut line = Line { tty: Arc::downgrade(tty), reported, modem: Arc::clone(&modem), watcher: None };
-        spawn("line", tty.name(), move || line.run(&given))?;
+        spawn("line", tty.name(), move || line.run(given))?;
         Ok(Self { orders, given: 0, reports, modem })
     }
 
@@ -134,7 +134,7 @@ struct Line {
 }
 
 impl Line {
-    fn run(&mut self, orders: &Receiver<(u64, Order)>) {
+    fn run(&mut self, orders: Receiver<(u64, Order)>) {
         let carried_out = catch_unwind(AssertUnwindSafe(|| {
             while let Ok((number, order)) = orders.recv() {
                 let Some(tty) = self.tty.upgrade() else { break };
@@ -148,6 +148,8 @@ impl Line {
             tracing::error!("the thread that sets a line has failed: please report this");
         }
         self.watcher = None;
+        // Whoever has heard of the end gets no order in any more.
+        drop(orders);
         self.reported.blocking_send(Report::Gone).ok();
     }
 
