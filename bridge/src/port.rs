@@ -343,6 +343,8 @@ impl Port {
         tracing::info!(port = self.name, peer = %client.peer, reason = reason.as_str(), "client ended");
         if self.clients.is_empty() {
             self.end_overlay();
+        } else if client.speaker.is_some_and(|speaker| speaker.is_breaking()) {
+            self.end_break();
         }
     }
 

@@ -23,7 +23,7 @@ use self::{
     speaker::{Step, UnderWay},
 };
 use super::{
-    Port,
+    PAUSE, Port,
     client::Client,
     line_thread::{LineThread, Order, Report},
 };
@@ -39,6 +39,8 @@ const BREAK: Duration = Duration::from_millis(250);
 #[derive(Default)]
 pub(super) struct ComPort {
     line: Option<LineThread>,
+    /// No thread could be had: not before this time again.
+    no_line_until: Option<Instant>,
     /// What was last in force, or would be if the device were there; `None`: what `line` says.
     values: Option<Values>,
     settling: Option<Settling>,
@@ -203,6 +205,7 @@ impl Port {
     fn start_line(&mut self) -> bool {
         if self.com_port.line.is_none()
             && let Some(device) = &self.device
+            && self.com_port.no_line_until.is_none_or(|until| until <= Instant::now())
         {
             match LineThread::start(device.tty()) {
                 Ok(line) => {
@@ -212,10 +215,19 @@ impl Port {
                 }
                 Err(error) => {
                     tracing::warn!(port = self.name, %error, "no thread to set the line on: it stays as it is");
+                    self.com_port.no_line_until = Some(Instant::now() + PAUSE);
                 }
             }
         }
         self.com_port.line.is_some()
+    }
+
+    /// A client has gone whose break nobody else would end.
+    pub(super) fn end_break(&mut self) {
+        if let Some(line) = &mut self.com_port.line {
+            // Where the queue is full, it is ended with the last client.
+            line.try_order(Order::Change(Change::Break(false))).ok();
+        }
     }
 
     /// The last client has gone: so has what clients have set.

@@ -77,10 +77,13 @@ fn who_never_reads_is_ended_and_the_others_miss_nothing() {
 fn who_sends_without_a_pause_keeps_nobody_else_from_writing() {
     let rig = Rig::new(&shared(""));
     let _stick = rig.host.plug(stick("A1")).unwrap();
-    let [flooding, mut quiet] = connect(&rig);
-    let (mut writer, mut reader) = (flooding.0.try_clone().unwrap(), flooding.0.try_clone().unwrap());
-    let flood = thread::spawn(move || while writer.write_all(&[b'x'; 65536]).is_ok() {});
-    let sink = thread::spawn(move || while reader.read(&mut [0; 65536]).is_ok_and(|read| read > 0) {});
+    let [one, two, three, four, mut quiet] = connect(&rig);
+    let floods = [one, two, three, four].map(|client| {
+        let (mut writer, mut reader) = (client.0.try_clone().unwrap(), client.0.try_clone().unwrap());
+        let flood = thread::spawn(move || while writer.write_all(&[b'x'; 1 << 20]).is_ok() {});
+        let sink = thread::spawn(move || while reader.read(&mut [0; 65536]).is_ok_and(|read| read > 0) {});
+        (client, flood, sink)
+    });
     let mut heard = vec![0; 65536];
     for round in 0..50_u8 {
         // The flood is under way, and never ends.
@@ -94,9 +97,11 @@ fn who_sends_without_a_pause_keeps_nobody_else_from_writing() {
             assert!(start.elapsed() < LIMIT, "round {round} is not heard");
         }
     }
-    flooding.0.shutdown(Shutdown::Both).unwrap();
-    flood.join().unwrap();
-    sink.join().unwrap();
+    for (client, flood, sink) in floods {
+        client.0.shutdown(Shutdown::Both).unwrap();
+        flood.join().unwrap();
+        sink.join().unwrap();
+    }
 }
 
 #[test]

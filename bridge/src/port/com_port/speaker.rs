@@ -48,6 +48,12 @@ impl Speaker {
         self.under_way.is_some() || !self.input.is_empty()
     }
 
+    /// Whether a break of telnet's kind is on, or about to be.
+    pub(in crate::port) fn is_breaking(&self) -> bool {
+        let step = self.under_way.as_ref().map(|it| it.step);
+        matches!(step, Some(Step::BreakOn | Step::BreakUntil(_) | Step::BreakOff))
+    }
+
     /// When a break ends.
     pub(in crate::port) fn deadline(&self) -> Option<Instant> {
         match self.under_way {
