@@ -111,10 +111,10 @@ lint: deps ## Format and clippy, warnings are errors
 	$(CARGO) clippy --locked --workspace --all-targets --features serialfleet-api/crd -- -D warnings
 
 # One package at a time: what is measured must not be linked with features that only others ask for.
-bench: deps ## The bridge beside ser2net, socat and a plain copier: tests/bench/README.md
+bench: deps ## The bridge beside ser2net, socat and a plain copier: tests/bench/README.md; ARGS=--quick: a look
 	$(CARGO) build --locked --release -p serialfleet-bridge
 	$(CARGO) build --locked --release -p serialfleet-bench
-	$(TARGET_DIR)/release/serialfleet-bench
+	$(TARGET_DIR)/release/serialfleet-bench $(ARGS)
 
 bench-hook: deps ## The hook server beside plain Go and Python hooks: tests/bench-hook/README.md; ARGS=--quick
 	$(CARGO) build --locked --release -p serialfleet-hook

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::signal::unix::{SignalKind, signal};
 
 static STOPPED: AtomicBool = AtomicBool::new(false);
@@ -31,7 +31,7 @@ pub fn watch() -> Result<()> {
         let children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
         for child in children.iter() {
             // It may have ended by itself; it is still ours, as it is waited for only after it is forgotten here.
-            kill_process(*child, Signal::TERM).ok();
+            kill_process_group(*child, Signal::TERM).ok();
         }
     };
     std::thread::Builder::new().name("signals".to_owned()).spawn(work).context("no thread for signals")?;
@@ -49,7 +49,7 @@ pub fn check() -> Result<()> {
     Ok(())
 }
 
-/// A child that a signal has to reach.
+/// A child that a signal has to reach, with all of the process group that it leads.
 pub fn remember(child: Pid) {
     CHILDREN.lock().unwrap_or_else(PoisonError::into_inner).push(child);
 }

@@ -8,19 +8,22 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use tempfile::TempDir;
+
+use crate::serving::directory;
 
 /// A forwarder; or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Peer {
     /// SerialFleet's.
     Bridge,
-    /// The reference.
+    /// The reference: `copier.c`.
     Copier,
     /// As Debian ships it, with the options that its own example has.
     Ser2net,
     /// As somebody sets it who has read all about it.
     Ser2netTuned,
-    /// One client, then it ends.
+    /// A process for each port, and one more for each client.
     Socat,
     /// No forwarder: what the PTY alone allows.
     Direct,
@@ -34,7 +37,7 @@ impl Peer {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Bridge => "bridge",
-            Self::Copier => "epoll copier",
+            Self::Copier => "C copier",
             Self::Ser2net => "ser2net default",
             Self::Ser2netTuned => "ser2net tuned",
             Self::Socat => "socat",
@@ -50,6 +53,8 @@ pub(crate) struct Programs {
     /// `serialfleet-hook`, for its size.
     pub(crate) hook: PathBuf,
     copier: PathBuf,
+    /// Where the copier was built.
+    _directory: TempDir,
     ser2net: Option<PathBuf>,
     socat: Option<PathBuf>,
 }
@@ -57,10 +62,9 @@ pub(crate) struct Programs {
 impl Programs {
     /// Looks for all of them. Without a bridge there is nothing to measure.
     pub(crate) fn find(binaries: Option<PathBuf>) -> Result<Self> {
-        let copier = std::env::current_exe()?;
         let binaries = match binaries {
             Some(directory) => directory,
-            None => copier.parent().context("this program's directory")?.to_owned(),
+            None => std::env::current_exe()?.parent().context("this program's directory")?.to_owned(),
         };
         let bridge = binaries.join("serialfleet-bridge");
         anyhow::ensure!(
@@ -69,7 +73,10 @@ impl Programs {
             bridge.display()
         );
         let hook = binaries.join("serialfleet-hook");
-        Ok(Self { bridge, hook, copier, ser2net: installed("ser2net"), socat: installed("socat") })
+        let directory = directory()?;
+        let copier = compile(&directory)?;
+        let (ser2net, socat) = (installed("ser2net"), installed("socat"));
+        Ok(Self { bridge, hook, copier, _directory: directory, ser2net, socat })
     }
 
     /// Whether the peer can be measured here.
@@ -81,32 +88,38 @@ impl Programs {
         }
     }
 
-    /// The command that serves each tty at its address. For the bridge see [`crate::stick`].
-    pub(crate) fn command(
+    /// The commands that serve each tty at its address: one for all, or one for each. For the bridge see
+    /// [`crate::stick`].
+    pub(crate) fn commands(
         &self,
         peer: Peer,
         pairs: &[(SocketAddr, &Path)],
         directory: &Path,
-    ) -> Result<Command> {
+    ) -> Result<Vec<Command>> {
         let program = match peer {
             Peer::Copier => Some(&self.copier),
             Peer::Ser2net | Peer::Ser2netTuned => self.ser2net.as_ref(),
             Peer::Socat => self.socat.as_ref(),
             Peer::Bridge | Peer::Direct => None,
         };
-        let mut command = Command::new(program.context("no program for this peer")?);
+        let program = program.context("no program for this peer")?;
+        let mut command = Command::new(program);
         match peer {
             Peer::Socat => {
-                let [(address, tty)] = pairs else { anyhow::bail!("socat serves one port") };
-                // Without `nonblock`, with which it sleeps 10 ms each time that the tty's queue is full.
-                command.arg("-b16384").arg(format!("OPEN:{},rawer", tty.display())).arg(format!(
-                    "TCP4-LISTEN:{},bind={},reuseaddr,nodelay",
-                    address.port(),
-                    address.ip()
-                ));
+                let one = |(address, tty): &(SocketAddr, &Path)| {
+                    let mut command = Command::new(program);
+                    // Without `nonblock`, with which it sleeps 10 ms each time that the tty's queue is full.
+                    command.arg("-b16384").arg(format!(
+                        "TCP4-LISTEN:{},bind={},reuseaddr,nodelay,fork",
+                        address.port(),
+                        address.ip()
+                    ));
+                    command.arg(format!("OPEN:{},rawer", tty.display()));
+                    command
+                };
+                return Ok(pairs.iter().map(one).collect());
             }
             Peer::Copier => {
-                command.arg("copier");
                 command.args(pairs.iter().map(|(address, tty)| format!("{address}={}", tty.display())));
             }
             _ => {
@@ -116,8 +129,21 @@ impl Programs {
                 command.args(["-n", "-u", "-c"]).arg(file);
             }
         }
-        Ok(command)
+        Ok(vec![command])
     }
+}
+
+/// The reference, built anew each time: `cargo build` needs no C compiler for it.
+fn compile(directory: &TempDir) -> Result<PathBuf> {
+    let (source, program) = (directory.path().join("copier.c"), directory.path().join("copier"));
+    fs::write(&source, include_str!("../copier.c"))?;
+    let output = Command::new("cc")
+        .args(["-O2", "-o"])
+        .args([&program, &source])
+        .output()
+        .context("the reference is written in C: install gcc or clang")?;
+    anyhow::ensure!(output.status.success(), "cc: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(program)
 }
 
 /// Default: only what is needed to serve the device at all.

@@ -1,14 +1,16 @@
 //! A child process: what it said, its end for certain.
 //!
-//! Owner: whoever started it; dropping it ends it and waits.
+//! Owner: whoever started it; dropping it ends it and waits. It leads a process group of its own, so that what it
+//! forks ends with it.
 
 use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::interrupt;
 
@@ -32,6 +34,7 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(File::create(&output)?)
             .stderr(File::create(&log)?)
+            .process_group(0)
             .spawn()
             .with_context(|| format!("starting {}", name.display()))?;
         let pid = Pid::from_child(&child);
@@ -74,13 +77,13 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         interrupt::forget(self.pid);
+        // While it is not waited for, the group's number is nobody else's. Gone already is as good.
         if !self.has_ended() {
-            // Gone already is as good.
-            kill_process(self.pid, self.end).ok();
+            kill_process_group(self.pid, self.end).ok();
             let deadline = Instant::now() + PATIENCE;
             while self.end != Signal::KILL && !self.has_ended() {
                 if Instant::now() > deadline {
-                    drop(self.child.kill());
+                    kill_process_group(self.pid, Signal::KILL).ok();
                     break;
                 }
                 std::thread::sleep(TURN);

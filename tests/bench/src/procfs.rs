@@ -3,6 +3,7 @@
 //! Owner: the measures. Reads only.
 
 use std::fs;
+use std::net::SocketAddrV4;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -29,14 +30,23 @@ pub fn peak(pid: Pid) -> Result<u64> {
 }
 
 /// What [`pss`] says once it does not change any more, in MiB.
-#[allow(clippy::cast_precision_loss, reason = "KiB of one process")]
 pub fn settled_pss(pid: Pid) -> Result<f64> {
+    settled(|| pss(pid))
+}
+
+/// The same of several processes together, without their descendants.
+pub fn settled_pss_of_all(processes: &[Pid]) -> Result<f64> {
+    settled(|| processes.iter().map(|pid| pss_of(pid.as_raw_nonzero().get())).sum())
+}
+
+#[allow(clippy::cast_precision_loss, reason = "KiB of a few processes")]
+fn settled(look: impl Fn() -> Result<u64>) -> Result<f64> {
     let deadline = Instant::now() + SETTLED;
-    let mut last = pss(pid)?;
+    let mut last = look()?;
     loop {
         interrupt::check()?;
         std::thread::sleep(PAUSE);
-        let now = pss(pid)?;
+        let now = look()?;
         if now == last || Instant::now() > deadline {
             return Ok(now as f64 / 1024.0);
         }
@@ -67,6 +77,23 @@ pub fn threads(pid: Pid) -> Result<Vec<(u32, String)>> {
     Ok(threads)
 }
 
+/// These processes and their descendants.
+pub fn descendants(roots: &[Pid]) -> Result<Vec<Pid>> {
+    Ok(families(roots)?.into_iter().filter_map(|stat| Pid::from_raw(stat.pid)).collect())
+}
+
+/// Whether somebody listens on an IPv4 address of this network namespace.
+pub fn listens(address: SocketAddrV4) -> Result<bool> {
+    // proc_pid_net(5): addresses as the kernel holds them, in the machine's byte order; 0A is TCP_LISTEN.
+    let ip = u32::from_ne_bytes(address.ip().octets());
+    let local = format!("{ip:08X}:{:04X}", address.port());
+    let table = fs::read_to_string("/proc/net/tcp")?;
+    Ok(table.lines().any(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        fields.next() == Some(&local) && fields.nth(1) == Some("0A")
+    }))
+}
+
 struct Stat {
     pid: i32,
     parent: i32,
@@ -84,6 +111,10 @@ fn kilobytes(path: &str, field: &str) -> Result<u64> {
 }
 
 fn family(root: Pid) -> Result<Vec<Stat>> {
+    families(&[root])
+}
+
+fn families(roots: &[Pid]) -> Result<Vec<Stat>> {
     let mut all = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let path = entry?.path();
@@ -91,7 +122,7 @@ fn family(root: Pid) -> Result<Vec<Stat>> {
         // Others come and go while we look.
         all.extend(numeric.then(|| stat(&path)).flatten());
     }
-    let mut found = vec![root.as_raw_nonzero().get()];
+    let mut found: Vec<_> = roots.iter().map(|root| root.as_raw_nonzero().get()).collect();
     loop {
         let more: Vec<_> = all
             .iter()
@@ -104,7 +135,7 @@ fn family(root: Pid) -> Result<Vec<Stat>> {
         found.extend(more);
     }
     all.retain(|stat| found.contains(&stat.pid));
-    anyhow::ensure!(!all.is_empty(), "process {root} is gone");
+    anyhow::ensure!(!all.is_empty(), "the processes {roots:?} are gone");
     Ok(all)
 }
 

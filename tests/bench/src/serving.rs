@@ -21,11 +21,12 @@ use crate::line::Line;
 use crate::loopback::free_addresses;
 use crate::peer::{Peer, Programs};
 use crate::process::Process;
+use crate::procfs;
 use crate::stick;
 
 /// A forwarder and the devices behind it. Fields are dropped in this order: the process before what it uses.
 pub(crate) struct Serving {
-    process: Option<Process>,
+    processes: Vec<Process>,
     addresses: Vec<SocketAddr>,
     lines: Vec<Line>,
     _sticks: Vec<Stick>,
@@ -42,8 +43,8 @@ impl Serving {
         let mut free = free_addresses(ports + 1)?;
         let admin = free.pop().context("an address for the admin endpoints")?;
         let (mut sticks, mut host) = (Vec::new(), None);
-        let command = match peer {
-            Peer::Direct => None,
+        let commands = match peer {
+            Peer::Direct => Vec::new(),
             Peer::Bridge => {
                 let machine = Host::at(&directory.path().join("sys"), &directory.path().join("dev"))?;
                 for (index, line) in lines.iter().enumerate() {
@@ -51,21 +52,21 @@ impl Serving {
                 }
                 let fleet = directory.path().join("fleet.yaml");
                 fs::write(&fleet, stick::fleet(&free))?;
-                Some(stick::command(&programs.bridge, host.insert(machine), &fleet, admin))
+                vec![stick::command(&programs.bridge, host.insert(machine), &fleet, admin)]
             }
             _ => {
                 let pairs: Vec<_> =
                     free.iter().copied().zip(lines.iter().map(|line| line.path.as_path())).collect();
-                Some(programs.command(peer, &pairs, directory.path())?)
+                programs.commands(peer, &pairs, directory.path())?
             }
         };
         let started = Instant::now();
-        let process = match command {
-            Some(mut command) => Some(Process::start(&mut command, directory.path(), Signal::KILL)?),
-            None => None,
-        };
+        let processes = commands
+            .into_iter()
+            .map(|mut command| Process::start(&mut command, directory.path(), Signal::KILL))
+            .collect::<Result<_>>()?;
         Ok(Self {
-            process,
+            processes,
             addresses: free,
             lines,
             _sticks: sticks,
@@ -85,7 +86,9 @@ impl Serving {
     pub(crate) fn client(&mut self, port: usize) -> Result<File> {
         let line = self.lines.get(port).context("no such port")?;
         let address = *self.addresses.get(port).context("no such port")?;
-        let mut client = match &mut self.process {
+        // One for all ports, or one for each.
+        let process = port.min(self.processes.len().saturating_sub(1));
+        let mut client = match self.processes.get_mut(process) {
             None => line.direct()?,
             Some(process) => connect(address, process)?,
         };
@@ -96,6 +99,35 @@ impl Serving {
         Ok(client)
     }
 
+    /// All devices.
+    pub(crate) fn devices(&self) -> Vec<&File> {
+        self.lines.iter().map(|line| &line.far).collect()
+    }
+
+    /// A client of each port.
+    pub(crate) fn clients(&mut self) -> Result<Vec<File>> {
+        (0..self.lines.len()).map(|port| self.client(port)).collect()
+    }
+
+    /// Where a port is served.
+    pub(crate) fn address(&self, port: usize) -> Result<SocketAddr> {
+        self.addresses.get(port).copied().context("no such port")
+    }
+
+    /// Until every port is listened on, without connecting.
+    pub(crate) fn wait_listening(&self) -> Result<()> {
+        let deadline = Instant::now() + SERVED;
+        for address in &self.addresses {
+            let SocketAddr::V4(address) = address else { bail!("{address} is of IPv6") };
+            while !procfs::listens(*address)? {
+                interrupt::check()?;
+                ensure!(Instant::now() < deadline, "{address} is not served");
+                std::thread::sleep(LISTENING);
+            }
+        }
+        Ok(())
+    }
+
     /// The device sends one byte, and it arrives.
     pub(crate) fn answer(&self, port: usize, mut client: &File) -> Result<()> {
         self.device(port)?.write_all(b"!")?;
@@ -103,12 +135,23 @@ impl Serving {
         Ok(())
     }
 
-    /// `None`: nobody forwards.
-    pub(crate) fn pid(&self) -> Option<Pid> {
-        self.process.as_ref().map(Process::pid)
+    /// The one process of a forwarder that has no more.
+    pub(crate) fn pid(&self) -> Result<Pid> {
+        Ok(self.processes.first().context("nobody forwards")?.pid())
     }
 
-    /// When the process was started.
+    /// All that forward, as of now.
+    pub(crate) fn processes(&self) -> Result<Vec<Pid>> {
+        let roots: Vec<_> = self.processes.iter().map(Process::pid).collect();
+        if roots.is_empty() { Ok(roots) } else { procfs::descendants(&roots) }
+    }
+
+    /// Proportional set size of all of them once it does not change any more, in MiB.
+    pub(crate) fn settled_pss(&self) -> Result<f64> {
+        procfs::settled_pss_of_all(&self.processes()?)
+    }
+
+    /// When the first process was started.
     pub(crate) fn started(&self) -> Instant {
         self.started
     }
@@ -145,4 +188,5 @@ const SERVED: Duration = Duration::from_secs(10);
 /// So long without a byte means that none will come.
 const SILENCE: Duration = Duration::from_secs(5);
 const COME: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
+const LISTENING: Duration = Duration::from_millis(10);
 const AGAIN: Duration = Duration::from_micros(200);

@@ -1,28 +1,55 @@
 //! System calls of a forwarder, counted by strace: for each chunk in bulk, and at rest.
 //!
-//! Owner: the plan, only on request: a traced process is slow, so nothing else is measured meanwhile.
+//! Owner: the plan. A traced process is slow, so nothing else is measured meanwhile.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::flood::{self, Direction, Load};
 use crate::interrupt;
 use crate::peer::{Peer, Programs};
 use crate::process::Process;
 use crate::procfs;
+use crate::round_trip::Exchange;
 use crate::serving::{Serving, directory};
-use crate::throughput::{self, Direction};
+
+/// What `--only` looks at, and a part of the rows' names.
+pub(crate) const NAME: &str = "system calls";
 
 /// Calls by name.
 pub(crate) struct Calls {
-    /// For each 4 KiB that went through: the queue of a tty, which is what a read gives in bulk.
-    pub(crate) per_chunk: f64,
+    /// For each 4 KiB that went through (the queue of a tty, which is what a read gives in bulk), or each exchange.
+    pub(crate) each: f64,
     /// The most frequent ones, for people.
     pub(crate) text: String,
+}
+
+impl Calls {
+    /// From the summary of `strace -c`.
+    #[allow(clippy::cast_precision_loss, reason = "counts of one run")]
+    fn of(summary: &str, times: f64) -> Self {
+        // % time, seconds, usecs/call, calls, errors (may be absent), name
+        let mut calls: Vec<(u64, &str)> = summary
+            .lines()
+            .filter(|line| line.trim().starts_with(|first: char| first.is_ascii_digit()))
+            .filter_map(|line| {
+                let fields: Vec<_> = line.split_whitespace().collect();
+                Some((fields.get(3)?.parse().ok()?, *fields.last()?))
+            })
+            .filter(|(_, name)| *name != "total")
+            .collect();
+        calls.sort_unstable_by(|a, b| b.cmp(a));
+        let each = calls.iter().map(|(count, _)| *count).sum::<u64>() as f64 / times;
+        let most = calls.iter().map(|(count, name)| (*count as f64 / times, name));
+        let most =
+            most.filter(|(count, _)| *count >= 0.005).map(|(count, name)| format!("{name} {count:.2}"));
+        Self { each, text: most.collect::<Vec<_>>().join(", ") }
+    }
 }
 
 /// Whether strace works here.
@@ -31,31 +58,26 @@ pub(crate) fn possible() -> bool {
 }
 
 /// In bulk, one way.
-#[allow(clippy::cast_precision_loss, reason = "counts of one run")]
+#[allow(clippy::cast_precision_loss, reason = "bytes of one run")]
 pub(crate) fn in_bulk(programs: &Programs, peer: Peer, direction: Direction) -> Result<Calls> {
     let mut serving = Serving::start(programs, peer, 1)?;
     let client = serving.client(0)?;
     serving.answer(0, &client)?;
-    let pid = serving.pid().context("nobody forwards")?;
-    let summary = traced(pid, &["-c"], || {
-        throughput::run(direction, serving.device(0)?, &client, None, BYTES, LIMIT).map(|flow| flow.bytes)
-    });
-    let (bytes, summary) = summary?;
-    let chunks = bytes as f64 / 4096.0;
-    // % time, seconds, usecs/call, calls, errors (may be absent), name
-    let mut calls: Vec<(u64, &str)> = summary
-        .lines()
-        .filter(|line| line.trim().starts_with(|first: char| first.is_ascii_digit()))
-        .filter_map(|line| {
-            let fields: Vec<_> = line.split_whitespace().collect();
-            Some((fields.get(3)?.parse().ok()?, *fields.last()?))
-        })
-        .filter(|(_, name)| *name != "total")
-        .collect();
-    calls.sort_unstable_by(|a, b| b.cmp(a));
-    let per_chunk = calls.iter().map(|(count, _)| *count).sum::<u64>() as f64 / chunks;
-    let most = calls.iter().take(8).map(|(count, name)| format!("{name} {:.2}", *count as f64 / chunks));
-    Ok(Calls { per_chunk, text: most.collect::<Vec<_>>().join(", ") })
+    let load = Load { direction, write: 16 * 1024, ramp: Duration::ZERO, window: BULK };
+    let pids = serving.processes()?;
+    let (flow, summary) = traced(&pids, &["-c"], || flood::run(&serving.devices(), &[&client], load, &pids))?;
+    Ok(Calls::of(&summary, flow.bytes() as f64 / 4096.0))
+}
+
+/// For each exchange of one byte with a device that echoes.
+#[allow(clippy::cast_precision_loss, reason = "a count of exchanges")]
+pub(crate) fn in_exchange(programs: &Programs, peer: Peer) -> Result<Calls> {
+    let mut serving = Serving::start(programs, peer, 1)?;
+    let client = serving.client(0)?;
+    serving.answer(0, &client)?;
+    let exchange = || Exchange::Byte.run(serving.device(0)?, &client, EXCHANGING);
+    let (latency, summary) = traced(&serving.processes()?, &["-c"], exchange)?;
+    Ok(Calls::of(&summary, latency.exchanges as f64))
 }
 
 /// For five seconds at rest, one client connected: calls by thread.
@@ -63,10 +85,10 @@ pub(crate) fn at_rest(programs: &Programs, peer: Peer) -> Result<String> {
     let mut serving = Serving::start(programs, peer, 1)?;
     let client = serving.client(0)?;
     serving.answer(0, &client)?;
-    let pid = serving.pid().context("nobody forwards")?;
-    procfs::settled_pss(pid)?;
+    let pid = serving.pid()?;
+    serving.settled_pss()?;
     let names = procfs::threads(pid)?;
-    let ((), trace) = traced(pid, &[], || {
+    let ((), trace) = traced(&[pid], &[], || {
         let end = Instant::now() + AT_REST;
         while Instant::now() < end {
             interrupt::check()?;
@@ -93,14 +115,15 @@ pub(crate) fn at_rest(programs: &Programs, peer: Peer) -> Result<String> {
 }
 
 /// Runs `work` while strace is attached to every thread, and returns what strace wrote.
-fn traced<T>(pid: Pid, options: &[&str], work: impl FnOnce() -> Result<T>) -> Result<(T, String)> {
+fn traced<T>(pids: &[Pid], options: &[&str], work: impl FnOnce() -> Result<T>) -> Result<(T, String)> {
     let directory = directory()?;
     let trace = directory.path().join("trace");
     let mut command = Command::new("strace");
-    command.arg("-f").args(options).arg("-o").arg(&trace).args(["-p", &pid.to_string()]);
+    command.arg("-f").args(options).arg("-o").arg(&trace);
+    command.args(pids.iter().flat_map(|pid| ["-p".to_owned(), pid.to_string()]));
     let mut strace = Process::start(&mut command, directory.path(), Signal::TERM)?;
     let deadline = Instant::now() + LIMIT;
-    while !procfs::is_traced(pid)? {
+    while !pids.iter().try_fold(true, |all, pid| anyhow::Ok(all && procfs::is_traced(*pid)?))? {
         interrupt::check()?;
         ensure!(Instant::now() < deadline && !strace.has_ended(), "strace: {}", strace.last_words());
         std::thread::sleep(TURN);
@@ -115,7 +138,8 @@ fn traced<T>(pid: Pid, options: &[&str], work: impl FnOnce() -> Result<T>) -> Re
     Ok((result, fs::read_to_string(&trace)?))
 }
 
-const BYTES: u64 = 20_000_000;
+const BULK: Duration = Duration::from_millis(1000);
+const EXCHANGING: Duration = Duration::from_secs(1);
 const LIMIT: Duration = Duration::from_secs(10);
 const AT_REST: Duration = Duration::from_secs(5);
 const TURN: Duration = Duration::from_millis(10);

@@ -5,12 +5,12 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
-use crate::figures::{median, shown};
+use crate::figures::{median, quantile, shown};
 use crate::peer::Peer;
 
 /// One measure of all peers.
 struct Row {
-    name: &'static str,
+    name: String,
     unit: &'static str,
     /// By peer and round.
     values: BTreeMap<(Peer, usize), f64>,
@@ -23,22 +23,35 @@ pub(crate) struct Table {
     notes: Vec<String>,
 }
 
+/// A median over the rounds, and the quartiles around it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) low: f64,
+    pub(crate) high: f64,
+}
+
+impl Spread {
+    fn of(mut values: Vec<f64>) -> Option<Self> {
+        values.sort_unstable_by(f64::total_cmp);
+        let (low, high) = (quantile(&values, 0.25), quantile(&values, 0.75));
+        Some(Self { median: median(values)?, low, high })
+    }
+}
+
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [median, low, high] = [self.median, self.low, self.high].map(|value| shown(Some(value)));
+        if low == high { f.write_str(&median) } else { write!(f, "{median} ({low} to {high})") }
+    }
+}
+
 impl Table {
     /// One figure of one round.
-    pub(crate) fn record(
-        &mut self,
-        name: &'static str,
-        unit: &'static str,
-        peer: Peer,
-        round: usize,
-        value: f64,
-    ) {
-        let at = self.rows.iter().position(|row| row.name == name).unwrap_or_else(|| {
-            self.rows.push(Row { name, unit, values: BTreeMap::new() });
-            self.rows.len() - 1
-        });
-        if let Some(row) = self.rows.get_mut(at) {
-            row.values.insert((peer, round), value);
+    pub(crate) fn record(&mut self, name: String, unit: &'static str, peer: Peer, round: usize, value: f64) {
+        match self.rows.iter_mut().find(|row| row.name == name) {
+            Some(row) => drop(row.values.insert((peer, round), value)),
+            None => self.rows.push(Row { name, unit, values: BTreeMap::from([((peer, round), value)]) }),
         }
     }
 
@@ -48,6 +61,25 @@ impl Table {
             self.notes.push(text);
         }
     }
+
+    /// The bridge's figure.
+    pub(crate) fn own(&self, name: &str) -> Option<Spread> {
+        Spread::of(self.row(name)?.of(Peer::Bridge))
+    }
+
+    /// The bridge's figure over another's, paired by round.
+    pub(crate) fn ratio(&self, name: &str, to: Peer) -> Option<Spread> {
+        self.row(name)?.paired(to, |ours, other| ours / other)
+    }
+
+    /// The bridge's figure less another's, paired by round.
+    pub(crate) fn difference(&self, name: &str, to: Peer) -> Option<Spread> {
+        self.row(name)?.paired(to, |ours, other| ours - other)
+    }
+
+    fn row(&self, name: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| row.name == name)
+    }
 }
 
 impl Row {
@@ -55,11 +87,15 @@ impl Row {
         self.values.iter().filter(|((known, _), _)| *known == peer).map(|(_, value)| *value).collect()
     }
 
-    /// The bridge's figure over another's, paired by round.
-    fn ratio(&self, to: Peer) -> Option<f64> {
-        let pairs = self.values.iter().filter(|((peer, _), _)| *peer == Peer::Bridge);
-        let ratios = pairs.filter_map(|((_, round), ours)| Some(ours / self.values.get(&(to, *round))?));
-        median(ratios.collect())
+    fn paired(&self, to: Peer, compare: fn(f64, f64) -> f64) -> Option<Spread> {
+        let ours = self.values.iter().filter(|((peer, _), _)| *peer == Peer::Bridge);
+        let pairs =
+            ours.filter_map(|((_, round), ours)| Some(compare(*ours, *self.values.get(&(to, *round))?)));
+        Spread::of(pairs.filter(|value| value.is_finite()).collect())
+    }
+
+    fn ratio_shown(&self, to: Peer) -> String {
+        self.paired(to, |ours, other| ours / other).map_or_else(|| "-".to_owned(), |ratio| ratio.to_string())
     }
 }
 
@@ -69,14 +105,14 @@ impl fmt::Display for Table {
         for peer in Peer::ALL {
             write!(line, " {} |", peer.name())?;
         }
-        writeln!(f, "{line} bridge / copier | bridge / ser2net default |")?;
+        writeln!(f, "{line} bridge / C copier | bridge / ser2net default |")?;
         writeln!(f, "|---|---|{}", "--:|".repeat(Peer::ALL.len() + 2))?;
         for row in &self.rows {
             write!(f, "| {} | {} |", row.name, row.unit)?;
             for peer in Peer::ALL {
                 write!(f, " {} |", shown(median(row.of(peer))))?;
             }
-            writeln!(f, " {} | {} |", shown(row.ratio(Peer::Copier)), shown(row.ratio(Peer::Ser2net)))?;
+            writeln!(f, " {} | {} |", row.ratio_shown(Peer::Copier), row.ratio_shown(Peer::Ser2net))?;
         }
         writeln!(f)?;
         self.notes.iter().try_for_each(|note| writeln!(f, "- {note}"))
@@ -91,11 +127,12 @@ mod tests {
     fn medians_ratios_and_gaps_are_shown() {
         let mut table = Table::default();
         for (round, (ours, theirs)) in [(10.0, 20.0), (30.0, 30.0), (90.0, 60.0)].into_iter().enumerate() {
-            table.record("speed", "MB/s", Peer::Bridge, round, ours);
-            table.record("speed", "MB/s", Peer::Copier, round, theirs);
+            table.record("speed".to_owned(), "MB/s", Peer::Bridge, round, ours);
+            table.record("speed".to_owned(), "MB/s", Peer::Copier, round, theirs);
         }
-        table.record("speed", "MB/s", Peer::Ser2net, 1, 3.0);
+        table.record("speed".to_owned(), "MB/s", Peer::Ser2net, 1, 3.0);
         let text = table.to_string();
-        assert!(text.contains("| speed | MB/s | 30.0 | 30.0 | 3.00 | - | - | - | 1.00 | 10.0 |"), "{text}");
+        let row = "| speed | MB/s | 30.0 | 30.0 | 3.00 | - | - | - | 1.00 (0.50 to 1.50) | 10.0 |";
+        assert!(text.contains(row), "{text}");
     }
 }
