@@ -106,7 +106,7 @@ impl Plan {
             let sample = round * slices + slice;
             let count = stands.len().max(1);
             for turn in 0..count {
-                let turn = if sample % 2 == 0 { turn } else { count - 1 - turn };
+                let turn = if sample.is_multiple_of(2) { turn } else { count - 1 - turn };
                 let Some(stand) = stands.get_mut((turn + sample / 2) % count) else { continue };
                 let (peer, result) = (stand.peer, measure.run(&self.programs, &self.sizes, stand));
                 match self.judge(&name, peer, result)? {
@@ -162,7 +162,7 @@ impl Plan {
         let few = [Peer::Bridge, Peer::Copier];
         let peers = if self.quick { &few[..] } else { peers };
         for peer in peers.iter().copied().filter(|peer| *peer != Peer::Direct) {
-            for direction in [Some(Direction::FromTty), Some(Direction::ToTty), None] {
+            for direction in [Some(Direction::FromTty), Some(Direction::ToTty), Some(Direction::Both), None] {
                 let (name, result) = match direction {
                     Some(direction) => (
                         format!("{}, {} for 4 KiB", direction.name(), system_calls::NAME),
