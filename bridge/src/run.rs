@@ -22,7 +22,7 @@ use crate::{
     cluster,
     data::{DataThread, DataThreadJoin},
     discovery::hotplug::Hotplug,
-    fleet_source::{self, Fleet, FleetState},
+    fleet_source::{self, Fleet, FleetState, file::Look},
     memory,
     metrics::Metrics,
     opener::Opener,
@@ -89,7 +89,7 @@ struct Parts {
     level: reload::Handle<Targets, Registry>,
 }
 
-async fn control(args: RunArgs, first: Option<Fleet>, parts: Parts) -> Result<(), Failure> {
+async fn control(args: RunArgs, first: Option<(Fleet, Look)>, parts: Parts) -> Result<(), Failure> {
     let Parts { opener, data, data_join, closer, level } = parts;
     // First of all: as the first process of a container, one that does not listen is deaf.
     let mut signals = Signals::listen()?;
@@ -105,7 +105,7 @@ async fn control(args: RunArgs, first: Option<Fleet>, parts: Parts) -> Result<()
     let mut source = JoinSet::new();
     let (identity, target, in_cluster) = if let (Some(file), Some(first)) = (file, first) {
         let identity = NodeIdentity {
-            fleet: first.object.metadata.name.clone().unwrap_or_default(),
+            fleet: first.0.object.metadata.name.clone().unwrap_or_default(),
             node: node.map_or_else(host_name, Ok)?,
             node_uid: None,
             pod_uid: String::new(),

@@ -52,23 +52,24 @@ impl fmt::Display for FileError {
     }
 }
 
-/// The fleet in a file. Says once what is ignored outside of a cluster.
+/// The fleet in a file, and what the file looked like before. Says once what is ignored outside of a cluster.
 ///
 /// # Errors
 /// Everything that is wrong with the file.
-pub fn read_file(path: &Path) -> Result<Fleet, FileError> {
+pub fn read_file(path: &Path) -> Result<(Fleet, Look), FileError> {
+    let look = Look::at(path);
     let fleet = load(path)?;
     let ignored = ignored(&fleet.spec);
     if !ignored.is_empty() {
         tracing::info!(file = %path.display(), fields = ignored.join(", "), "these fields mean nothing outside of a cluster");
     }
-    Ok(fleet.into())
+    Ok((fleet.into(), look))
 }
 
 /// Publishes the fleet that was read, then each edit of the file.
 pub async fn follow_file(
     path: PathBuf,
-    first: Fleet,
+    (first, look): (Fleet, Look),
     tx: watch::Sender<FleetState>,
     shutdown: CancellationToken,
 ) {
@@ -77,8 +78,9 @@ pub async fn follow_file(
     publish(&tx, &state);
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut judged = None;
-    let mut before = None;
+    // A fleet costs some 400 KiB to read: what was read at the start is not read again.
+    let mut judged = Some(look);
+    let mut before = judged;
     loop {
         tokio::select! {
             biased;
@@ -143,16 +145,24 @@ fn read_bounded(path: &Path) -> io::Result<String> {
 
 /// What a look at the file's metadata shows; differs whenever the content may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Look {
+pub struct Look(Seen);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
     File { device: u64, inode: u64, size: u64, modified: (i64, i64), changed: (i64, i64) },
     Missing(io::ErrorKind),
 }
 
 impl Look {
     fn at(path: &Path) -> Self {
-        fs::metadata(path).map_or_else(|error| Self::Missing(error.kind()), |metadata| Self::of(&metadata))
+        Self(
+            fs::metadata(path)
+                .map_or_else(|error| Seen::Missing(error.kind()), |metadata| Seen::of(&metadata)),
+        )
     }
+}
 
+impl Seen {
     fn of(metadata: &Metadata) -> Self {
         Self::File {
             device: metadata.dev(),
