@@ -34,6 +34,7 @@ pub mod ports_command;
 pub mod report;
 pub mod rfc2217;
 pub mod run;
+pub mod start_pages;
 pub mod supervisor;
 pub mod tls;
 pub mod tty;

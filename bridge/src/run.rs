@@ -1,6 +1,6 @@
 //! `run`: starts the threads in the right order, joins the parts, and takes them down on SIGTERM.
 
-use std::{io::IsTerminal, pin::pin, time::Duration};
+use std::{convert::Infallible, io::IsTerminal, pin::pin, time::Duration};
 
 use anyhow::Context;
 use serialfleet_api::fleet::LogLevel;
@@ -27,10 +27,13 @@ use crate::{
     metrics::Metrics,
     opener::Opener,
     report::{self, NodeIdentity},
+    start_pages,
     supervisor::{Config, GRACE, Supervisor},
     tls,
 };
 
+/// By then the first ports are served.
+const STARTED: Duration = Duration::from_secs(2);
 /// How long closes of ttys may go on after everything else has ended.
 const CLOSING: Duration = Duration::from_secs(2);
 
@@ -169,12 +172,19 @@ async fn control(args: RunArgs, first: Option<(Fleet, Look)>, parts: Parts) -> R
         ));
     }
 
+    let started = async {
+        tokio::time::sleep(STARTED).await;
+        start_pages::give_back();
+        std::future::pending::<Infallible>().await
+    };
+
     // Not a task of its own: what udev hands out may not be shared between threads.
     let stop = shutdown.clone();
     let mut supervising = pin!(supervisor.run(hotplug, shutdown));
     let broken = |what| Err(anyhow::anyhow!("{what} ended by itself; please report this").into());
     tokio::select! {
         () = signals.next() => {}
+        never = started => match never {},
         () = &mut supervising => return broken("the supervisor"),
         Some(_) = source.join_next() => return broken("the fleet's source"),
         Some(_) = helpers.join_next() => return broken("a helper task"),
