@@ -37,7 +37,7 @@ struct Args {
     /// A minute or two instead of twelve: for a look, not for figures to quote
     #[arg(long)]
     quick: bool,
-    /// Rounds; each measures every peer once. Medians are shown [default: 7, with --quick 2]
+    /// Rounds; each starts every peer anew. Medians over all turns are shown [default: 2, with --quick 1]
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
     /// Only what contains this text, e.g. `Modbus` (may be given again)

@@ -61,7 +61,7 @@ impl Plan {
             programs: Programs::find(binaries)?,
             sizes: if quick { QUICK } else { FULL },
             quick,
-            rounds: rounds.unwrap_or(if quick { 1 } else { 3 }).max(1),
+            rounds: rounds.unwrap_or(if quick { 1 } else { 2 }).max(1),
             only,
             table: Table::default(),
         })

@@ -128,6 +128,15 @@ impl Serving {
         Ok(())
     }
 
+    /// Until it was started so long ago.
+    pub(crate) fn wait_age(&self, age: Duration) -> Result<()> {
+        while self.started.elapsed() < age {
+            interrupt::check()?;
+            std::thread::sleep(LISTENING);
+        }
+        Ok(())
+    }
+
     /// The device sends one byte, and it arrives.
     pub(crate) fn answer(&self, port: usize, mut client: &File) -> Result<()> {
         self.device(port)?.write_all(b"!")?;

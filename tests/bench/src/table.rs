@@ -132,7 +132,7 @@ mod tests {
         }
         table.record("speed".to_owned(), "MB/s", Peer::Ser2net, 1, 3.0);
         let text = table.to_string();
-        let row = "| speed | MB/s | 30.0 | 30.0 | 3.00 | - | - | - | 1.00 (0.50 to 1.50) | 10.0 |";
+        let row = "| speed | MB/s | 30.0 | 30.0 | 3.00 | - | - | - | 1.00 (1.00 to 1.50) | 10.0 |";
         assert!(text.contains(row), "{text}");
     }
 }
