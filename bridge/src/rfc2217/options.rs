@@ -1,6 +1,7 @@
 //! Telnet's option negotiation by the Q method (RFC 1143), cut down to a server that never takes back what it
 //! offered: so nothing is ever queued. An answer is sent only when a state changes or a refusal is the first of its
-//! kind: two such servers that talk to each other fall silent.
+//! kind, and nothing is agreed to more than [`AGREEMENTS`] times: two such servers that talk to each other fall silent,
+//! also where somebody else began between them.
 
 use super::{DO, DONT, IAC, WILL, WONT};
 
@@ -12,6 +13,9 @@ pub(super) const COM_PORT: u8 = 44;
 
 /// Bytes of the greeting.
 pub const GREETING: usize = 18;
+
+/// An option that was agreed to and taken back so often is refused from then on. No client takes one back twice.
+const AGREEMENTS: u8 = 4;
 
 /// What the client says of an option.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +64,8 @@ pub(super) struct Options {
 struct Half {
     /// In the order of [`KNOWN`].
     sides: [Side; KNOWN.len()],
+    /// How often each was agreed to because the client asked.
+    agreed: [u8; KNOWN.len()],
     /// One bit an option that was refused.
     refused: [u32; 8],
 }
@@ -125,12 +131,19 @@ impl Half {
         yes: u8,
         no: u8,
     ) -> Option<u8> {
-        let known = KNOWN.iter().zip(&mut self.sides).find(|((known, ..), _)| *known == option);
-        if let Some((known, side)) = known
+        let sides = self.sides.iter_mut().zip(&mut self.agreed);
+        let known = KNOWN.iter().zip(sides).find(|((known, ..), _)| *known == option);
+        if let Some((known, (side, agreed))) = known
             && stance(known) != Stance::Refuse
         {
-            let before = std::mem::replace(side, Side::On);
-            return (before == Side::Off).then_some(yes);
+            if *side != Side::Off {
+                *side = Side::On;
+                return None;
+            }
+            if *agreed < AGREEMENTS {
+                (*side, *agreed) = (Side::On, *agreed + 1);
+                return Some(yes);
+            }
         }
         let bit = 1 << (option % 32);
         let refused = self.refused.get_mut(usize::from(option / 32))?;

@@ -132,6 +132,20 @@ fn two_servers_that_talk_to_each_other_fall_silent() {
     }
 }
 
+/// Found by the property: each took the other's answers for requests, for ever.
+#[test]
+fn two_servers_fall_silent_whatever_somebody_said_between_them() {
+    let ((mut one, _), mut other) = (greeted(), Session::new());
+    let mut out = b"\xff\xfd\x2c\xff\xfe\x2c".to_vec();
+    let mut turns = 0;
+    while !out.is_empty() {
+        out = replay(&mut one, [&out[..]]).1;
+        std::mem::swap(&mut one, &mut other);
+        turns += 1;
+        assert!(turns < 20, "{out:x?}");
+    }
+}
+
 #[test]
 fn pyserial_opens() {
     // What pyserial 3.5 sends before it waits, then its answers to the greeting.
