@@ -14,10 +14,12 @@ CONTROL_PLANE_SOURCE = tests/cluster/control-plane
 CONTROL_PLANE_STAMP = .built-$(shell cat $(CONTROL_PLANE_SOURCE)/go.* | sha256sum | cut -c1-16)
 # The same packages and features for every tier: nothing is built twice.
 TEST = $(CARGO) test --locked --workspace --features serialfleet-api/crd
+FUZZ = $(CARGO) +nightly fuzz run --fuzz-dir . --target-dir '$(abspath $(TARGET_DIR))/fuzz'
+SECONDS = 30
 AS_ROOT = $(if $(filter-out 0,$(shell id -u)),sudo)
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test test-cluster test-clients test-hardware control-plane lint bench bench-hook soak crds deps cluster-deps client-deps hardware-deps
+.PHONY: help demo test test-cluster test-clients test-hardware control-plane lint bench bench-hook soak fuzz crds deps cluster-deps client-deps hardware-deps
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 8
@@ -125,6 +127,15 @@ bench-hook: deps ## The hook server beside plain Go and Python hooks: tests/benc
 soak: deps ## An hour of random clients, plugs and edits against one bridge; ARGS='--minutes 5'
 	$(CARGO) build --locked --release -p serialfleet-bridge -p serialfleet-soak
 	$(TARGET_DIR)/release/serialfleet-soak $(ARGS)
+
+# Names what is missing instead of installing a compiler: the project's own is the stable one.
+fuzz: deps ## Any bytes for the RFC 2217 codec and the importer, SECONDS=30 each; needs a nightly compiler
+	@rustc +nightly --version >/dev/null 2>&1 || { echo 'fuzzing needs a nightly compiler: rustup toolchain install nightly' >&2; exit 1; }
+	command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz
+	cp Cargo.lock tests/fuzz/
+	mkdir -p tests/fuzz/corpus/rfc2217 tests/fuzz/corpus/import
+	cd tests/fuzz && $(FUZZ) rfc2217 corpus/rfc2217 -- -max_total_time=$(SECONDS) -max_len=512
+	cd tests/fuzz && $(FUZZ) import corpus/import ../../bridge/tests/import/cases -- -max_total_time=$(SECONDS) -max_len=2048
 
 crds: ## Write metacontroller/manifests/crds.yaml anew, from the types
 	$(CARGO) run --locked -q -p serialfleet-api --features crd --bin crdgen > metacontroller/manifests/crds.yaml.new

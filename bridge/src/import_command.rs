@@ -120,7 +120,11 @@ fn machine(args: &ImportArgs) -> Machine {
     let here = node();
     let is_here = args.node.is_none() || args.node == here || args.sysfs_root != Path::new("/sys");
     let (scan, links) = if is_here {
-        (sysfs::scan(&args.sysfs_root).unwrap_or_default(), links(&args.dev_root))
+        let scan = sysfs::scan(&args.sysfs_root).unwrap_or_default();
+        let mut links = links(&args.dev_root);
+        // A node that is itself a link, as below a `--dev-root` of one's own, is the tty of its name.
+        links.retain(|path, _| !scan.ttys.iter().any(|tty| path.strip_prefix("/dev/") == Some(&tty.name)));
+        (scan, links)
     } else {
         (Scan::default(), BTreeMap::new())
     };

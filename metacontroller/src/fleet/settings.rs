@@ -137,7 +137,7 @@ pub struct ClientSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "crd", schemars(range(min = 1, max = 64)))]
     pub max: Option<i32>,
-    /// For `Share`: whose bytes reach the device; default `All`.
+    /// Whose bytes reach the device; default `All`. `First`: the client that is connected for longest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writers: Option<Writers>,
     /// What happens to a client that does not read; default `Disconnect`.
