@@ -93,6 +93,9 @@ impl Port {
             return self.admit(cx, client);
         }
         if self.newcomers.len() >= NEWCOMERS {
+            self.dismiss_gone();
+        }
+        if self.newcomers.len() >= NEWCOMERS {
             return self.turn_away(client.peer, EndReason::TooMany, "", true);
         }
         let leaving = self.somebody_leaves();
@@ -107,6 +110,19 @@ impl Port {
             ClientPolicy::Refuse => return self.turn_away(client.peer, EndReason::Refused, "", true),
         };
         self.newcomers.push(Newcomer { client, takes_over });
+    }
+
+    /// Newcomers that have left again take nobody's place.
+    fn dismiss_gone(&mut self) {
+        let mut at = 0;
+        while let Some(newcomer) = self.newcomers.get_mut(at) {
+            if newcomer.client.peek() == Some(false) {
+                let newcomer = self.newcomers.remove(at);
+                self.turn_away(newcomer.client.peer, EndReason::Probe, "", true);
+            } else {
+                at += 1;
+            }
+        }
     }
 
     fn has_room(&self) -> bool {

@@ -219,7 +219,9 @@ fn an_edit_of_max_closes_the_newest_and_other_edits_nobody() {
     while !received(&stick).ends_with(b"two") {
         two.send(b"two");
     }
-    rig.edit(&shared("").replace("Share", "Takeover"));
+    rig.edit(&shared("}, line: {baudRate: 9600").replace("Share", "Takeover"));
+    // Told to the port before the line was set.
+    rig.wait("meter", |view| view.baud_rate == Some(9600));
     let mut last = rig.connect("meter");
     last.send(b"mine");
     assert!(one.expect_end().is_empty());
