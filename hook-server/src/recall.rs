@@ -19,6 +19,8 @@ use crate::{calls::Subject, etag::Tag, metrics::Hook, request::SyncRequest};
 const CALLS: usize = 64;
 /// Bytes of all requests remembered.
 const BYTES: usize = 8 << 20;
+/// No object that an API server stores has a shorter text.
+const ORDINARY: usize = 512;
 
 /// A call that was answered.
 #[derive(Debug)]
@@ -35,6 +37,14 @@ pub struct Answered {
     pub tag: Option<Tag>,
     /// Whom it was about.
     pub subject: Arc<Subject>,
+}
+
+impl Answered {
+    /// Bytes that it is counted with: what is read of an object takes some hundred, however short its text.
+    fn weight(&self) -> usize {
+        let objects = self.request.as_ref().map_or(0, |it| it.children.len() + it.related.len());
+        self.body.len() + objects.saturating_sub(self.body.len() / ORDINARY) * ORDINARY
+    }
 }
 
 /// The last calls, of each fleet and hook one.
@@ -62,17 +72,22 @@ impl Recall {
 
     /// Remembers a call in place of the fleet's last one.
     pub fn remember(&self, answered: Answered) {
+        // Freed after the lock: others wait for that.
+        let mut forgotten = Vec::new();
         let mut calls = self.lock();
         let subject = |it: &Answered| (it.hook, it.subject.fleet.clone(), it.subject.uid.clone());
         let of = subject(&answered);
-        calls.retain(|it| subject(it) != of);
-        if answered.body.len() <= BYTES {
+        forgotten.extend(calls.extract_if(.., |it| subject(it) == of));
+        if answered.weight() <= BYTES {
             calls.push(Arc::new(answered));
         }
-        let mut bytes: usize = calls.iter().map(|it| it.body.len()).sum();
+        let mut bytes: usize = calls.iter().map(|it| it.weight()).sum();
         while bytes > BYTES || calls.len() > CALLS {
-            bytes -= calls.remove(0).body.len();
+            let oldest = calls.remove(0);
+            bytes -= oldest.weight();
+            forgotten.push(oldest);
         }
+        drop(calls);
     }
 
     /// Those of one hook. Compared without the lock: bodies are large.

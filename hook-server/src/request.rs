@@ -145,7 +145,7 @@ impl SyncRequest {
             None => (&nothing.0, &nothing.1, &nothing.1),
         };
         let (mut controller, mut parent, mut finalizing) = (None, None, false);
-        let (mut children, mut related) = (Objects::default(), Objects::default());
+        let (mut children, mut related) = (None, None);
         let mut envelope = text.object(&places.envelope, |text, key| {
             match key {
                 "controller" => {
@@ -154,12 +154,14 @@ impl SyncRequest {
                     return Ok(Part::Controller(serde_json::from_str(raw.get()).ok().map(Arc::new)));
                 }
                 "parent" if text.null()? => {}
-                "parent" => parent = Some(RawParent::read(text, places)?),
+                "parent" => once(key, &mut parent, RawParent::read(text, places)?)?,
                 "children" => {
-                    children = Objects::read(text, known_children).map_err(|refusal| refusal.at(key))?
+                    let read = Objects::read(text, known_children).map_err(|refusal| refusal.at(key))?;
+                    once(key, &mut children, read)?;
                 }
                 "related" => {
-                    related = Objects::read(text, known_related).map_err(|refusal| refusal.at(key))?
+                    let read = Objects::read(text, known_related).map_err(|refusal| refusal.at(key))?;
+                    once(key, &mut related, read)?;
                 }
                 "finalizing" => finalizing = text.value()?,
                 _ => text.skip()?,
@@ -176,7 +178,16 @@ impl SyncRequest {
         }
         let parent = parent.ok_or_else(|| Refusal::Envelope("it has no parent".to_owned()))?;
         let (parent, places) = parent.finish(envelope)?;
+        let (children, related) = (children.unwrap_or_default(), related.unwrap_or_default());
         Ok(Self { controller, parent, children, related, finalizing, places })
+    }
+}
+
+/// What stands there twice has no meaning, and the second could be the shorter list.
+fn once<T>(key: &str, place: &mut Option<T>, value: T) -> Result<(), Refusal> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(Refusal::Envelope(format!("{key} stands there twice"))),
     }
 }
 
@@ -240,7 +251,7 @@ impl RawParent {
                         "it is a {kind}; the CompositeController's parentResource must be serialfleets"
                     ))));
                 }
-                Part::Wish(it) => wish = Some(Arc::clone(it)),
+                Part::Wish(it) => once("spec", &mut wish, Arc::clone(it))?,
                 Part::Status(it) => status = Some(Arc::clone(it)),
                 Part::Name(it) => metadata.name.clone_from(it),
                 Part::Uid(it) => metadata.uid.clone_from(it),

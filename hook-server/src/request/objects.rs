@@ -29,21 +29,35 @@ pub struct Objects {
 }
 
 impl Objects {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        let Self { daemon_sets, services, slices, policies, serial_nodes, namespaces } = self;
+        let serial_nodes = serial_nodes.as_ref().map_or(0, Group::len);
+        daemon_sets.len() + services.len() + slices.len() + policies.len() + serial_nodes + namespaces.len()
+    }
+
     /// Reads objects by group key, such as `Service.v1`.
     pub(super) fn read(text: &mut Text<'_>, known: &Self) -> Result<Self, Refusal> {
         let mut objects = Self::default();
         text.object_or_null(&[], |text, key| {
             match key.split_once('/').map_or(key, |(kind, _)| kind) {
-                "DaemonSet.apps" => objects.daemon_sets = Group::read(text, Some(&known.daemon_sets))?,
-                "Service.v1" => objects.services = Group::read(text, Some(&known.services))?,
-                "EndpointSlice.discovery.k8s.io" => objects.slices = Group::read(text, Some(&known.slices))?,
+                "DaemonSet.apps" => {
+                    objects.daemon_sets.fill(key, Group::read(text, Some(&known.daemon_sets))?)?
+                }
+                "Service.v1" => objects.services.fill(key, Group::read(text, Some(&known.services))?)?,
+                "EndpointSlice.discovery.k8s.io" => {
+                    objects.slices.fill(key, Group::read(text, Some(&known.slices))?)?
+                }
                 "NetworkPolicy.networking.k8s.io" => {
-                    objects.policies = Group::read(text, Some(&known.policies))?
+                    objects.policies.fill(key, Group::read(text, Some(&known.policies))?)?;
                 }
                 "SerialNode.serialfleet.io" => {
-                    objects.serial_nodes = Some(Group::read(text, known.serial_nodes.as_ref())?);
+                    let read = Group::read(text, known.serial_nodes.as_ref())?;
+                    objects.serial_nodes.get_or_insert_default().fill(key, read)?;
                 }
-                "Namespace.v1" => objects.namespaces = Group::read(text, Some(&known.namespaces))?,
+                "Namespace.v1" => {
+                    objects.namespaces.fill(key, Group::read(text, Some(&known.namespaces))?)?
+                }
                 _ => text.skip()?,
             }
             Ok(())
@@ -76,6 +90,15 @@ impl<T> Group<T> {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Takes over what was read. A group that stands there twice has no meaning: the second could be the shorter one.
+    fn fill(&mut self, key: &str, read: Self) -> Result<(), Refusal> {
+        if !self.0.is_empty() {
+            return Err(Refusal::Envelope(format!("{key} stands there twice")));
+        }
+        *self = read;
+        Ok(())
     }
 }
 

@@ -36,6 +36,17 @@ fn what_cannot_be_understood_is_refused_with_one_line_and_never_taken_for_empty(
             .to_string(),
             "two are named a",
         ),
+        ("children twice", format!(r#"{{"parent":{},"children":{{}},"children":{{}}}}"#, fleet()), "twice"),
+        (
+            "a group twice",
+            format!(r#"{{"parent":{},"children":{{"Service.v1":{{"a":{{}}}},"Service.v1":{{}}}}}}"#, fleet()),
+            "twice",
+        ),
+        (
+            "devices twice in a fleet",
+            json!({"parent": fleet()}).to_string().replace("\"spec\":{", "\"spec\":{\"devices\":[],"),
+            "duplicate field",
+        ),
         ("a child that is none", json!({"parent": fleet(), "children": {"Service.v1": 3}}).to_string(), "no"),
     ] {
         let refusal = SyncRequest::parse(body.as_bytes()).unwrap_err().to_string();

@@ -38,8 +38,13 @@ impl Wish {
             Ok((spec, devices))
         };
         // The bridge will say of its device that it does not know this; the hook has no part in it.
-        let (spec, devices) = read(serde_json::from_str(raw.get()))
-            .or_else(|refusal| read(without_what_is_the_bridges(raw)).map_err(|_: Refusal| refusal))?;
+        let strict: serde_json::Result<SerialFleetSpec> = serde_json::from_str(raw.get());
+        // What stands there twice must not be taken for its second half.
+        let twice = strict.as_ref().is_err_and(|error| error.to_string().contains("duplicate field"));
+        let (spec, devices) = read(strict).or_else(|refusal| match twice {
+            true => Err(refusal),
+            false => read(without_what_is_the_bridges(raw)).map_err(|_: Refusal| refusal),
+        })?;
         // With the nodes' own network there is nothing to translate: the port is the device's.
         let ports = match spec.bridge.host_network {
             Some(true) => BTreeMap::new(),

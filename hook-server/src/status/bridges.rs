@@ -19,6 +19,7 @@ const READY_SECONDS: u64 = 30;
 const STARTING: &str = "BridgesStarting";
 const POD_SECURITY: &str = "PodSecurity";
 const NODES_UNAVAILABLE: &str = "NodesUnavailable";
+const ROLL_UNDER_WAY: &str = "RollUnderWay";
 
 impl Causes {
     pub(super) fn bridges(&mut self, request: &SyncRequest, observed: &Observed<'_>, recent: &Recent<'_>) {
@@ -85,7 +86,7 @@ impl Causes {
                 format!(" It waits for {}: if that lasts, look at that node.", list(&waiting))
             };
             self.reconciling.push(cause(
-                "RollUnderWay",
+                ROLL_UNDER_WAY,
                 format!(
                     "{} of {desired} bridges are of the present version.{place}",
                     status.updated_number_scheduled
@@ -93,8 +94,18 @@ impl Causes {
             ));
         } else if status.number_available < desired {
             let place = if waiting.is_empty() { String::new() } else { format!(" ({})", list(&waiting)) };
-            if recent.is_under_way() && !recent.lasts("Reconciling", "True", READY_SECONDS, NODES_UNAVAILABLE)
-            {
+            // Where it was said before, nothing is starting: an edit meanwhile changes nothing about that node.
+            let known = recent.was("Degraded", "True", NODES_UNAVAILABLE);
+            let rolled = recent.was("Reconciling", "True", ROLL_UNDER_WAY);
+            if rolled {
+                // The last pod of a roll has its own time.
+                recent.wait(READY_SECONDS);
+            }
+            let starting = || {
+                recent.is_under_way()
+                    && !recent.lasts("Reconciling", "True", READY_SECONDS, NODES_UNAVAILABLE)
+            };
+            if !known && (rolled || starting()) {
                 let ready = status.number_available;
                 self.unobserved = true;
                 self.reconciling

@@ -73,6 +73,7 @@ impl Recent<'_> {
     pub(super) fn lasts(&self, type_: &str, status: &str, seconds: u64, reason: &str) -> bool {
         let last = &self.parent.status;
         if last.observed_generation != self.parent.metadata.generation {
+            self.wait(seconds);
             return false;
         }
         let find = |type_: &str, status: &str| {
@@ -86,10 +87,20 @@ impl Recent<'_> {
         let lasted = since.and_then(|since| self.now.duration_since(since).ok());
         let lasted = lasted.map_or(0, |lasted| lasted.as_secs());
         if lasted < seconds {
-            let left = seconds - lasted;
-            self.due.set(Some(self.due.get().map_or(left, |due| due.min(left))));
+            self.wait(seconds - lasted);
         }
         lasted >= seconds
+    }
+
+    /// Whether the last sync said so.
+    pub(super) fn was(&self, type_: &str, status: &str, reason: &str) -> bool {
+        let mut last = self.parent.status.conditions.iter();
+        last.any(|it| it.type_ == type_ && it.status == status && it.reason == reason)
+    }
+
+    /// In so many seconds somebody has to look again.
+    pub(super) fn wait(&self, seconds: u64) {
+        self.due.set(Some(self.due.get().map_or(seconds, |due| due.min(seconds))));
     }
 }
 

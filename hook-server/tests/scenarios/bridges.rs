@@ -88,6 +88,43 @@ fn the_nodes_own_network_needs_the_flag_and_is_then_served_on_the_devices_own_po
     assert_eq!(service["spec"]["ports"][0]["targetPort"], service["spec"]["ports"][0]["port"]);
 }
 
+/// It was away before, so nothing is starting.
+#[test]
+fn a_node_that_is_away_stays_told_while_an_edit_is_applied() {
+    let mut request = recorded("served");
+    set_ready(&mut request, "wyse-2", false);
+    request.pointer_mut(DAEMON_SET).unwrap()["status"]["numberAvailable"] = json!(1);
+    let away = answer(&request);
+    assert_eq!(reason(&away, "Degraded"), ("True", "NodesUnavailable"));
+    request = next(&request, &away);
+    request["parent"]["metadata"]["generation"] = json!(2);
+    let added = json!({"name": "added", "match": {"usb": "0403:6001"}});
+    request["parent"]["spec"]["devices"].as_array_mut().unwrap().push(added);
+    for _ in 0..3 {
+        let edited = answer_at(&request, 60);
+        assert_eq!(reason(&edited, "Degraded"), ("True", "NodesUnavailable"));
+        request = next(&request, &edited);
+    }
+}
+
+#[test]
+fn the_last_pod_of_a_roll_has_its_own_time() {
+    let mut request = recorded("served");
+    let status = |request: &mut Value, field: &str, value: i32| {
+        request.pointer_mut(DAEMON_SET).unwrap()["status"][field] = json!(value);
+    };
+    status(&mut request, "updatedNumberScheduled", 1);
+    let rolling = answer(&request);
+    assert_eq!(reason(&rolling, "Reconciling").1, "RollUnderWay");
+    request = next(&request, &rolling);
+    status(&mut request, "updatedNumberScheduled", 2);
+    status(&mut request, "numberAvailable", 1);
+    let last = answer_at(&request, 300);
+    assert_ne!(reason(&last, "Degraded").1, "NodesUnavailable");
+    assert_eq!(reason(&last, "Reconciling"), ("True", "BridgesStarting"));
+    assert!(last["resyncAfterSeconds"].as_f64().unwrap() <= 30.0);
+}
+
 /// A DaemonSet looks like that also in the moment after its pods were made.
 #[test]
 fn pods_that_never_start_are_blamed_on_pod_security_after_some_seconds() {

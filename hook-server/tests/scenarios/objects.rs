@@ -47,6 +47,13 @@ fn a_port_that_does_not_arrive_is_first_waited_for_and_then_stale() {
     }
     assert!(told.is_some_and(|told| (10..15).contains(&told)), "{told:?}");
 
+    // An edit that changes no child: the verdict is looked at anew, and soon.
+    let mut described = next(&request, &late);
+    described["parent"]["metadata"]["generation"] = json!(3);
+    described["parent"]["spec"]["devices"][0]["description"] = json!("behind the furnace");
+    let look = answer_at(&described, 3600);
+    assert!(look["resyncAfterSeconds"].as_f64().unwrap() < 15.0);
+
     // A clock that is set back does not take the verdict back.
     let stalled = next(&request, &late);
     assert_eq!(reason(&answer_at(&stalled, 0), "Stalled"), ("True", "StalePort"));
