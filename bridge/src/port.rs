@@ -335,6 +335,8 @@ impl Port {
     fn end(&mut self, at: usize, reason: EndReason) {
         let client = self.clients.remove(at);
         self.dirty = true;
+        // The device may have waited for it.
+        self.again = true;
         self.metrics.clients.dec();
         self.metrics.dropped_to_client.inc_by((client.owed() + client.withheld()) as u64);
         let undecoded = client.speaker.as_ref().map_or(0, |speaker| speaker.undecoded());

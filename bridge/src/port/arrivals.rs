@@ -144,7 +144,7 @@ impl Port {
     /// Whether what clients have sent is still on its way, so that they are not read.
     fn is_unwritten(&self) -> bool {
         let busy = |client: &Client| client.speaker.as_ref().is_some_and(|speaker| speaker.is_busy());
-        !self.to_device.is_empty() || self.clients.iter().any(busy)
+        self.com_port.is_settling() || !self.to_device.is_empty() || self.clients.iter().any(busy)
     }
 
     /// How many clients have sent FIN. While they are not read the kernel is asked, and those that are gone are ended.
@@ -168,6 +168,9 @@ impl Port {
     fn admit(&mut self, cx: &mut Context<'_>, mut client: Client) {
         // Nobody sees bytes from before.
         self.deliver(cx);
+        if self.clients.is_empty() {
+            self.drop_from_device(cx);
+        }
         tracing::info!(port = self.name, peer = %client.peer, "client connected");
         client.touch();
         self.metrics.clients.inc();

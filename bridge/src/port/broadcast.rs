@@ -8,7 +8,11 @@ use std::{
 use serialfleet_api::fleet::{Protocol, SlowReader};
 use tokio::time::Instant;
 
-use super::{EndReason, Port, TURN, client::Client, device::Gone};
+use super::{
+    BUFFER, EndReason, Port, TURN,
+    client::{Client, OUTBOX},
+    device::Gone,
+};
 use crate::rfc2217::escape;
 
 /// Most bytes that are gathered: an RTU frame has 256. Not counted in the ledger: one port has one, at most.
@@ -62,6 +66,21 @@ impl Port {
         {
             self.deliver(cx);
         }
+    }
+
+    /// What waits in the kernel because a client that has gone was waited for: nobody's.
+    pub(super) fn drop_from_device(&self, cx: &mut Context<'_>) {
+        if self.com_port.is_adopting() {
+            return;
+        }
+        BUFFER.with_borrow_mut(|buffer| {
+            for _ in 0..TURN {
+                let read = self.device.as_ref().map(|device| device.poll_read(cx, buffer));
+                // That it went away is seen at the next read.
+                let Some(Poll::Ready(Ok(read))) = read else { break };
+                self.metrics.dropped_no_client.inc_by(read as u64);
+            }
+        });
     }
 
     /// What the device sent, for whoever is connected.
@@ -153,6 +172,11 @@ impl Port {
             }
             if client.is_overdrawn() {
                 self.end(at, EndReason::Memory);
+                continue;
+            }
+            // Notices of the line come without anybody who would wait for their reader.
+            if client.owed() > 2 * OUTBOX {
+                self.end(at, EndReason::SlowReader);
                 continue;
             }
             at += 1;

@@ -18,7 +18,7 @@ use tokio::{net::TcpStream, time::Instant};
 use super::{CHUNK, EndReason, TURN, com_port::Speaker, ledger::Account, transport::Transport};
 
 /// Most bytes that wait for one client.
-const OUTBOX: usize = 64 * 1024;
+pub(super) const OUTBOX: usize = 64 * 1024;
 /// How long a client that sent FIN is kept without bytes to it.
 const HALF_CLOSED: Duration = Duration::from_secs(5);
 

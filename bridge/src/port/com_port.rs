@@ -34,16 +34,20 @@ use crate::{
 
 /// A break on telnet's BRK lasts as long as tcsendbreak(3)'s.
 const BREAK: Duration = Duration::from_millis(250);
+/// How long bytes of a client that has gone may keep `line` and the next client waiting.
+const TAIL: Duration = Duration::from_secs(5);
 
 /// What a port knows and does of its line on behalf of clients.
 #[derive(Default)]
 pub(super) struct ComPort {
     line: Option<LineThread>,
-    /// No thread could be had: not before this time again.
+    /// No thread could be had, or the last one has failed: not before this time again.
     no_line_until: Option<Instant>,
     /// What was last in force, or would be if the device were there; `None`: what `line` says.
     values: Option<Values>,
     settling: Option<Settling>,
+    /// Until then the last client's bytes go out as it had set the line, before `line` is set again.
+    tail_until: Option<Instant>,
     /// Whether the watching of modem lines was ordered.
     watching: bool,
     /// Whether the marking of errors was ordered.
@@ -117,7 +121,11 @@ impl Port {
                         client.speak(cx, |speaker, out| speaker.session.notify_modem_state(state, out));
                     }
                 }
-                Report::Gone => self.line_is_gone(),
+                Report::Gone => {
+                    self.line_is_gone();
+                    // Until the supervisor has heard of it too: another thread would end as soon.
+                    self.com_port.no_line_until = Some(Instant::now() + PAUSE);
+                }
             }
         }
         self.settle();
@@ -235,6 +243,7 @@ impl Port {
         if self.com_port.line.is_some() {
             (self.com_port.watching, self.com_port.marking, self.com_port.marks) = (false, false, None);
             self.com_port.settling = Some(Settling::Restore(None));
+            self.com_port.tail_until = Some(Instant::now() + TAIL);
             self.settle();
         } else if self.device.is_none() {
             self.dirty |= !self.com_port.overlay().is_empty();
@@ -270,7 +279,18 @@ impl Port {
         }
     }
 
-    fn settle(&mut self) {
+    /// Until when the line waits for bytes of a client that has gone; `None`: it does not.
+    pub(super) fn tail_until(&self) -> Option<Instant> {
+        let waits = matches!(self.com_port.settling, Some(Settling::Restore(None)));
+        self.com_port
+            .tail_until
+            .filter(|until| waits && !self.to_device.is_empty() && *until > Instant::now())
+    }
+
+    pub(super) fn settle(&mut self) {
+        if self.tail_until().is_some() {
+            return;
+        }
         let overlay = self.com_port.overlay();
         let Some(line) = &mut self.com_port.line else {
             self.com_port.settling = None;

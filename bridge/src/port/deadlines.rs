@@ -68,6 +68,7 @@ impl Port {
             .chain(self.hold_until())
             .chain(self.paused_until)
             .chain(self.output.look_at())
+            .chain(self.tail_until())
             .chain(self.gathered.until)
             // Acknowledgements have no event of their own.
             .chain(self.drain_until.map(|deadline| deadline.min(Instant::now() + ACKNOWLEDGED)))

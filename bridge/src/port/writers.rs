@@ -34,6 +34,9 @@ impl Port {
     /// device takes nothing, only those are read whose bytes it would not get.
     pub(super) fn poll_from_clients(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) {
         if self.com_port.is_settling() {
+            if self.tail_until().is_some() && self.flush_to_device(cx) {
+                self.settle();
+            }
             return;
         }
         let watched = self.settings.idle_timeout.is_some();

@@ -19,7 +19,10 @@ use super::{
     AdoptError, Tty, is_unsupported,
     termios::{Found, differs, read, shape},
 };
-use crate::overlay::{Overlay, Values};
+use crate::{
+    alarm::Alarm,
+    overlay::{Overlay, Values},
+};
 
 /// How long queued output may keep a new rate or format waiting.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -97,7 +100,12 @@ impl Tty {
         if on {
             self.settle();
         }
-        self.set_break(on).map_err(AdoptError::from_ioctl("TIOCSBRK"))?;
+        // The kernel waits for output without limit before TIOCSBRK (tty_io.c, `tty_ioctl`): where nothing moves, as
+        // with flow control that holds it, only a signal ends that.
+        let alarm = on.then(|| Alarm::after(SETTLE));
+        let set = self.set_break(on);
+        drop(alarm);
+        set.map_err(AdoptError::from_ioctl("TIOCSBRK"))?;
         state.values.break_on = on;
         Ok(())
     }

@@ -150,3 +150,44 @@ fn with_block_a_client_that_does_not_read_is_waited_for() {
     stick.wait_for(LIMIT, at_rest).unwrap();
     client.expect(&sent);
 }
+
+/// A port whose device waits for a client that reads nothing.
+fn blocked(rig: &Rig) -> (serialfleet_sim::Stick, super::rig::Client) {
+    let stick = rig.host.plug(stick("A1").mode(Mode::Silent)).unwrap();
+    let deaf = rig.connect("zigbee");
+    rig.wait("zigbee", |view| view.clients.len() == 1);
+    let read = || rig.metric(FROM_DEVICE).unwrap_or_default();
+    stick.send(0, &vec![7; 24 << 20]).unwrap();
+    let mut last = -1.0;
+    // More than the sockets and the queue take: it stands still while much is left.
+    while last < 64.0 * 1024.0 || read() > last {
+        last = read();
+        thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert!(last < f64::from(24 << 20), "nobody was waited for");
+    (stick, deaf)
+}
+
+const FROM_DEVICE: &str = "serialfleet_port_bytes_total{port=\"zigbee\",direction=\"from_device\"}";
+const NOBODYS: &str = "serialfleet_port_dropped_bytes_total{port=\"zigbee\",reason=\"no_client\"}";
+
+#[test]
+fn what_a_client_left_unread_is_nobodys_once_it_is_gone() {
+    let rig = Rig::new(&device("zigbee", "A1", ", clients: {slowReader: Block}"));
+    let (_stick, deaf) = blocked(&rig);
+    // With bytes unread this is a reset.
+    drop(deaf);
+    rig.wait_metric(&ended("zigbee", "PeerLost"), 1.0);
+    rig.wait_metric(NOBODYS, 1024.0);
+}
+
+#[test]
+fn what_a_client_left_unread_is_not_the_newcomers() {
+    let rig = Rig::new(&device("zigbee", "A1", ", clients: {slowReader: Block}"));
+    let (_stick, _deaf) = blocked(&rig);
+    assert_eq!(rig.metric(NOBODYS).unwrap_or_default(), 0.0);
+    let mut newcomer = rig.connect("zigbee");
+    newcomer.send(b"mine");
+    rig.wait_metric(&ended("zigbee", "TakenOver"), 1.0);
+    rig.wait_metric(NOBODYS, 1024.0);
+}

@@ -245,8 +245,18 @@ impl Client {
     }
 }
 
-/// Whether nobody listens there.
+/// Whether nobody is let in any more. The state may be told a moment before the port has closed its listener.
 pub(crate) fn refused(address: SocketAddr) -> bool {
-    TcpStream::connect_timeout(&address, LIMIT)
-        .is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+    let start = std::time::Instant::now();
+    let is_refused = || {
+        TcpStream::connect_timeout(&address, LIMIT)
+            .is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+    };
+    while start.elapsed() < LIMIT {
+        if is_refused() {
+            return true;
+        }
+        std::thread::yield_now();
+    }
+    false
 }
