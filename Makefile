@@ -18,6 +18,21 @@ FUZZ = $(CARGO) +nightly fuzz run --fuzz-dir . --target-dir '$(abspath $(TARGET_
 SECONDS = 30
 AS_ROOT = $(if $(filter-out 0,$(shell id -u)),sudo)
 
+# $(call install,TEST,PACKAGES,MORE TO SAY): has the packages installed unless TEST holds, or prints the line that does
+# it. Kernel and network tools are not in everybody's PATH.
+define install
+@PATH="$$PATH:/usr/sbin:/sbin"; \
+has() { $(1); }; \
+if has >/dev/null 2>&1; then exit 0; fi; \
+if command -v apt-get >/dev/null && { [ -z '$(AS_ROOT)' ] || command -v sudo >/dev/null; }; then \
+  echo 'installing $(2)' >&2; \
+  $(AS_ROOT) apt-get update -q >&2 && \
+    $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $(2) >&2 && \
+    has >/dev/null 2>&1 && exit 0; \
+fi; \
+echo 'as root: apt-get install $(2)$(3)' >&2; exit 1
+endef
+
 .DEFAULT_GOAL = help
 .PHONY: help demo test test-cluster test-clients test-hardware control-plane lint bench bench-hook soak fuzz crds deps cluster-deps client-deps hardware-deps
 
@@ -37,18 +52,8 @@ test-cluster: deps cluster-deps control-plane ## The product on a real control p
 	SERIALFLEET_CONTROL_PLANE='$(CONTROL_PLANE)' $(TEST) --test rendered --test cluster \
 	  $(if $(AS_ROOT),--config 'target."cfg(unix)".runner = "$(AS_ROOT) -E"') -- $(ARGS)
 
-# Kernel network tools are not in everybody's PATH.
 cluster-deps:
-	@PATH="$$PATH:/usr/sbin:/sbin"; \
-	if command -v nft && command -v ip && command -v nsenter; then exit 0; fi >/dev/null; \
-	packages='nftables iproute2 util-linux mount'; \
-	if ! command -v apt-get >/dev/null; then echo "install $$packages" >&2; exit 1; fi; \
-	if [ -z '$(AS_ROOT)' ] || command -v sudo >/dev/null; then \
-	  echo "installing $$packages" >&2; \
-	  $(AS_ROOT) apt-get update -q >&2 && \
-	    $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$packages >&2 && exit 0; \
-	fi; \
-	echo "as root: apt-get install $$packages" >&2; exit 1
+	$(call install,command -v nft && command -v ip && command -v nsenter,nftables iproute2 util-linux mount)
 
 test-clients: deps client-deps ## Other people's clients and their own test suites against the bridge; ARGS=name: one of them
 	tests/clients/environment/build '$(CLIENTS)'
@@ -56,19 +61,10 @@ test-clients: deps client-deps ## Other people's clients and their own test suit
 	SERIALFLEET_CLIENTS='$(CLIENTS)' $(TEST) --test clients -- $(ARGS)
 
 # Python that can make environments, a Node.js that zwave-js runs on, and ser2net, which clients come from.
+HAS_CLIENTS = command -v ser2net && python3 -c 'import ensurepip; import venv' && npm --version && \
+  node -e 'process.exit(+(parseInt(process.versions.node) < 20))'
 client-deps:
-	@PATH="$$PATH:/usr/sbin:/sbin"; \
-	has() { command -v ser2net && python3 -c 'import ensurepip, venv' && npm --version && \
-	  node -e 'process.exit(+(parseInt(process.versions.node) < 20))'; } >/dev/null 2>&1; \
-	if has; then exit 0; fi; \
-	packages='python3-venv nodejs npm ser2net'; \
-	if command -v apt-get >/dev/null && { [ -z '$(AS_ROOT)' ] || command -v sudo >/dev/null; }; then \
-	  echo "installing $$packages" >&2; \
-	  $(AS_ROOT) apt-get update -q >&2 && \
-	    $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$packages >&2 && \
-	    has && exit 0; \
-	fi; \
-	echo "install $$packages; Node.js 20 or later, https://nodejs.org" >&2; exit 1
+	$(call install,$(HAS_CLIENTS),python3-venv nodejs npm ser2net,; Node.js 20 or later is at https://nodejs.org)
 
 test-hardware: deps client-deps hardware-deps ## The bridge in a real kernel in QEMU with emulated sticks; ARGS=name: one scenario. Needs Debian on x86-64
 	tests/clients/environment/build '$(CLIENTS)' python
@@ -76,19 +72,11 @@ test-hardware: deps client-deps hardware-deps ## The bridge in a real kernel in 
 	$(TEST) --no-run
 	SERIALFLEET_CLIENTS='$(CLIENTS)' SERIALFLEET_HARDWARE='$(HARDWARE)' $(TEST) --test hardware -- $(ARGS)
 
+# A busybox that needs no library.
+HAS_HARDWARE = for it in qemu-system-x86_64 busybox cpio depmod zstd strip; do command -v $$it || return 1; done; \
+  ! ldd "$$(command -v busybox)"
 hardware-deps:
-	@PATH="$$PATH:/usr/sbin:/sbin"; \
-	has() { for it in qemu-system-x86_64 busybox cpio depmod zstd strip; do command -v $$it || return 1; done >/dev/null; \
-	  ! ldd "$$(command -v busybox)" >/dev/null 2>&1; }; \
-	if has; then exit 0; fi; \
-	packages='qemu-system-x86 busybox-static cpio kmod zstd binutils'; \
-	if command -v apt-get >/dev/null && { [ -z '$(AS_ROOT)' ] || command -v sudo >/dev/null; }; then \
-	  echo "installing $$packages" >&2; \
-	  $(AS_ROOT) apt-get update -q >&2 && \
-	    $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$packages >&2 && \
-	    has && exit 0; \
-	fi; \
-	echo "as root: apt-get install $$packages" >&2; exit 1
+	$(call install,$(HAS_HARDWARE),qemu-system-x86 busybox-static cpio kmod zstd binutils)
 
 control-plane: $(CONTROL_PLANE)/$(CONTROL_PLANE_STAMP) ## Build etcd and Kubernetes for test-cluster: some minutes, once
 
@@ -143,15 +131,4 @@ crds: ## Write metacontroller/manifests/crds.yaml anew, from the types
 
 # libudev is linked; ring compiles a little C.
 deps: ## Install the system packages that the build needs, or print the line that does
-	@if pkg-config --exists libudev 2>/dev/null && command -v cc >/dev/null; then exit 0; fi; \
-	packages='libudev-dev pkg-config gcc libc6-dev'; \
-	if ! command -v apt-get >/dev/null; then \
-	  echo "install the headers of libudev, pkg-config and a C compiler, e.g. dnf install systemd-devel pkgconf gcc" >&2; exit 1; \
-	fi; \
-	if [ "$$(id -u)" = 0 ]; then as_root=; else as_root=sudo; fi; \
-	if [ -z "$$as_root" ] || command -v sudo >/dev/null; then \
-	  echo "installing $$packages" >&2; \
-	  $$as_root apt-get update -q >&2 && \
-	    $$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$packages >&2 && exit 0; \
-	fi; \
-	echo "as root: apt-get install $$packages" >&2; exit 1
+	$(call install,pkg-config --exists libudev && command -v cc,libudev-dev pkg-config gcc libc6-dev,; elsewhere e.g. dnf install systemd-devel pkgconf gcc)
