@@ -233,6 +233,17 @@ fn what_is_sent_to_nobody_is_lost() {
 }
 
 #[test]
+fn the_end_of_one_user_takes_nothing_from_the_next() {
+    let host = Host::new().unwrap();
+    let stick = host.plug(StickSpec::new(Scene::Ftdi)).unwrap();
+    let node = stick.node(0).unwrap();
+    for visit in 0..300_u32 {
+        let mut file = open(&node);
+        assert_eq!(ask(&mut file, &visit.to_le_bytes(), 4), visit.to_le_bytes());
+    }
+}
+
+#[test]
 fn a_frozen_device_takes_nothing() {
     let host = Host::new().unwrap();
     let stick = host.plug(StickSpec::new(Scene::Ftdi)).unwrap();

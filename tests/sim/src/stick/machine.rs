@@ -156,23 +156,44 @@ impl Machine {
 
     /// Takes in all that has happened: bytes, settings, opens and closes.
     pub(super) fn look(&mut self) -> Result<()> {
-        for port in self.plugged.iter_mut().flat_map(|plugged| &mut plugged.ports) {
-            if !self.frozen {
-                port.exchange(self.spec.mode)?;
+        let (frozen, mode) = (self.frozen, self.spec.mode);
+        for _ in 0..READS_PER_TURN {
+            // Who wrote what is read here has opened it before: that is known by the time of the answer, which the end
+            // of an earlier user must not take away.
+            let mut more = false;
+            for port in self.ports().filter(|_| !frozen) {
+                more |= port.take_in()?;
             }
-            port.look_at_line()?;
-        }
-        for (watch, access) in self.opens.drain()? {
-            let alive = self.plugged.iter_mut().flat_map(|plugged| &mut plugged.ports);
-            if let Some(port) = alive.chain(&mut self.dead).find(|port| port.watch == watch) {
-                port.accessed(access)?;
+            self.accesses()?;
+            for port in self.ports().filter(|_| !frozen) {
+                port.answer(mode)?;
+            }
+            if !more {
+                break;
             }
         }
+        self.ports().try_for_each(Port::look_at_line)?;
         for port in self.dead.extract_if(.., |port| port.is_released()) {
             let name = port.name().to_owned();
             // The number first: who has seen the event may rely on it.
             drop(port);
             self.journal.push(Event::Released { name });
+        }
+        Ok(())
+    }
+
+    /// What is plugged in.
+    fn ports(&mut self) -> impl Iterator<Item = &mut Port> {
+        self.plugged.iter_mut().flat_map(|plugged| &mut plugged.ports)
+    }
+
+    /// Who has opened and closed what since the last look.
+    fn accesses(&mut self) -> Result<()> {
+        for (watch, access) in self.opens.drain()? {
+            let alive = self.plugged.iter_mut().flat_map(|plugged| &mut plugged.ports);
+            if let Some(port) = alive.chain(&mut self.dead).find(|port| port.watch == watch) {
+                port.accessed(access)?;
+            }
         }
         Ok(())
     }
@@ -283,3 +304,6 @@ fn remove(sysfs: &Tree, device: &Device) -> Result<()> {
 }
 
 const LINE_INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+
+/// After so many reads commands get their turn.
+const READS_PER_TURN: usize = 64;

@@ -27,6 +27,9 @@ pub(super) struct Port {
     /// Our own hold on the PTY also shows as a close when it ends.
     own_close_expected: bool,
     line: Line,
+    /// Read from the program, not looked at yet.
+    taken: Vec<u8>,
+    /// The beginning of what the device understands.
     received: Vec<u8>,
     outgoing: Vec<u8>,
     journal: Arc<Journal>,
@@ -57,6 +60,7 @@ impl Port {
             users: 0,
             own_close_expected: false,
             line,
+            taken: Vec::new(),
             received: Vec::new(),
             outgoing: Vec::new(),
             journal,
@@ -90,34 +94,36 @@ impl Port {
         !self.outgoing.is_empty()
     }
 
-    /// Reads what the program wrote, answers.
-    pub(super) fn exchange(&mut self, mode: Mode) -> Result<()> {
-        let mut buffer = vec![0; 16 * 1024];
-        self.flush()?;
-        for _ in 0..READS_PER_TURN {
-            let Some(pty) = self.pty.as_ref().filter(|_| self.outgoing.len() < OUTGOING_LIMIT) else {
-                break;
-            };
-            match pty.read(&mut buffer)? {
-                None => break,
-                Some(Packet::Other) => {}
-                Some(Packet::Flushed { input, output }) => {
-                    self.journal.push(Event::Flushed { name: self.number.name.clone(), input, output });
-                }
-                Some(Packet::Data(data)) => {
-                    self.journal.port(self.index, |port| {
-                        port.received_bytes += data.len() as u64;
-                        port.received.extend_from_slice(data);
-                        let surplus = port.received.len().saturating_sub(RECEIVED_KEPT);
-                        port.received.drain(..surplus);
-                    });
-                    self.received.extend_from_slice(data);
-                    self.outgoing.extend(mode.answer(&mut self.received));
-                    self.flush()?;
-                }
+    /// Takes in some of what the program wrote. Whether there was anything.
+    pub(super) fn take_in(&mut self) -> Result<bool> {
+        let Some(pty) = self.pty.as_ref().filter(|_| self.wants_input()) else { return Ok(false) };
+        match pty.read(&mut [0; 16 * 1024])? {
+            None => return Ok(false),
+            Some(Packet::Other) => {}
+            Some(Packet::Flushed { input, output }) => {
+                self.journal.push(Event::Flushed { name: self.number.name.clone(), input, output });
+            }
+            Some(Packet::Data(data)) => {
+                self.journal.port(self.index, |port| {
+                    port.received_bytes += data.len() as u64;
+                    port.received.extend_from_slice(data);
+                    let surplus = port.received.len().saturating_sub(RECEIVED_KEPT);
+                    port.received.drain(..surplus);
+                });
+                self.taken.extend_from_slice(data);
             }
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Answers what was taken in: lost if nobody has it open any more.
+    pub(super) fn answer(&mut self, mode: Mode) -> Result<()> {
+        let taken = std::mem::take(&mut self.taken);
+        if self.users > 0 {
+            self.received.extend(taken);
+            self.outgoing.extend(mode.answer(&mut self.received));
+        }
+        self.flush()
     }
 
     /// The device sends of its own accord.
@@ -200,6 +206,3 @@ impl Port {
 
 /// As much as may wait to be sent before the device stops reading.
 const OUTGOING_LIMIT: usize = 64 * 1024;
-
-/// After so many reads other ports and commands get their turn.
-const READS_PER_TURN: usize = 64;
