@@ -54,11 +54,11 @@ impl fmt::Display for Finding {
 #[derive(Debug, thiserror::Error)]
 pub enum DoctorError {
     /// It is neither YAML nor JSON.
-    #[error("{0}")]
+    #[error(transparent)]
     Yaml(#[from] serde_yaml::Error),
     /// It holds none.
     #[error(
-        "no CompositeController in it: give the output of kubectl get compositecontrollers -o yaml, a manifest, or \
+        "no CompositeController of SerialFleets in it: give the output of kubectl get compositecontrollers -o yaml, a manifest, or \
          a captured request"
     )]
     None,
@@ -83,8 +83,10 @@ fn collect(mut value: Value, found: &mut Vec<Controller>) {
         collect(controller, found);
     } else if value["kind"] == "CompositeController" {
         // Others' controllers in the same file are none of our business.
-        let parent = value["spec"]["parentResource"]["resource"].as_str();
-        if parent.is_none_or(|parent| parent == PARENTS) {
+        let parent = &value["spec"]["parentResource"];
+        let is_of_our_group =
+            parent["apiVersion"].as_str().is_some_and(|it| it.split('/').next() == Some(names::GROUP));
+        if is_of_our_group || parent["resource"].as_str().is_none_or(|resource| resource == PARENTS) {
             found.extend(serde_json::from_value::<Controller>(value));
         }
     }

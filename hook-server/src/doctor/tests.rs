@@ -92,7 +92,7 @@ fn each_setting_alone_is_found() {
             "made again for ever",
         ),
         ("/childResources/4", json!({"resource": "pods"}), "childResources[pods]", "in memory"),
-        ("/hooks/sync/version", gone.clone(), "hooks.sync.version", "is missing"),
+        ("/hooks/sync/version", gone.clone(), "hooks.sync.version", "is missing, which means v1"),
         ("/hooks/customize/version", json!("v1"), "hooks.customize.version", "is v1"),
         ("/hooks/customize", gone.clone(), "hooks.customize", "no SerialNodes arrive"),
         ("/hooks/finalize", json!({"version": "v2"}), "hooks.finalize", "cannot be deleted"),
@@ -123,6 +123,7 @@ fn each_setting_alone_is_found() {
             "not the customize hook",
         ),
         ("/hooks/sync/webhook/url", json!("http://hook/sync"), "hooks.sync.webhook.url", "no revision"),
+        ("/hooks/sync/webhook/url", Value::Null, "hooks.sync.webhook.url", "never called"),
         (
             "/hooks/customize/webhook/url",
             json!("http://hook/customize?rev=2"),
@@ -192,10 +193,18 @@ fn controllers_are_found_in_manifests_lists_and_captured_requests() {
         assert_eq!(found.len(), count);
         assert_eq!(found[0].name(), "serialfleet");
     }
+    // A slip in the name of our kind is not somebody else's controller.
+    let mut slip = right();
+    slip["spec"]["parentResource"]["resource"] = json!("serialfleet");
+    let found = read(&slip.to_string()).unwrap();
+    assert_eq!(doctor(&found[0])[0].setting, "parentResource.resource");
     let mut other = right();
-    other["spec"]["parentResource"]["resource"] = json!("things");
+    other["spec"]["parentResource"] = json!({"apiVersion": "example.com/v1", "resource": "things"});
     for text in ["", "a: b", &other.to_string()] {
         assert!(matches!(read(text), Err(DoctorError::None)), "{text}");
     }
-    assert!(matches!(read("a: [b"), Err(DoctorError::Yaml(_))));
+    let broken = read("a: [b").unwrap_err();
+    assert!(matches!(broken, DoctorError::Yaml(_)));
+    // With whatever is behind it, it is said once.
+    assert_eq!(format!("{:#}", anyhow::Error::from(broken)).matches("did not find").count(), 1);
 }

@@ -24,7 +24,7 @@ pub(super) fn hooks(hooks: &Value, findings: &mut Findings) {
         if settings["version"] != "v2" {
             findings.add(
                 format!("hooks.{hook}.version"),
-                format!("is {}, where v1 is meant", said_version(&settings["version"])),
+                wrong_version(&settings["version"]),
                 "set it to v2",
             );
         }
@@ -40,8 +40,9 @@ pub(super) fn hooks(hooks: &Value, findings: &mut Findings) {
     }
 }
 
-fn said_version(version: &Value) -> String {
-    if version.is_null() { "missing".to_owned() } else { said(version) }
+fn wrong_version(version: &Value) -> String {
+    let meant = if version.is_null() { ", which means v1" } else { "" };
+    format!("is {}{meant}: calls of another form than the hook is made for", said(version))
 }
 
 fn webhook(hook: &str, webhook: &Value, findings: &mut Findings) {
@@ -56,6 +57,12 @@ fn webhook(hook: &str, webhook: &Value, findings: &mut Findings) {
                 format!("let its path end in /{hook}"),
             );
         }
+    } else {
+        findings.add(
+            setting("url"),
+            "is missing, so the hook is never called",
+            format!("set it to http://serialfleet-hook.serialfleet-system.svc:8080/{hook}?rev= and the hook server's --rev"),
+        );
     }
     let timeout = &webhook["timeout"];
     if !timeout.is_null() {
