@@ -118,7 +118,7 @@ impl Surface {
             .route("/livez", get(|| async { "alive\n" }))
             .route("/readyz", get(readyz))
             .route("/metrics", get(metrics))
-            .fallback(|| async { line(StatusCode::NOT_FOUND, "no such path: POST to /sync or /customize") })
+            .fallback(|| async { line(StatusCode::NOT_FOUND, "no such path: POST to /sync or /customize; the debug page is on the address of --debug-listen") })
             .method_not_allowed_fallback(|| async {
                 line(
                     StatusCode::METHOD_NOT_ALLOWED,

@@ -16,8 +16,11 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub enum RenderError {
     /// The file with SerialNodes is no YAML.
-    #[error("{0}")]
+    #[error(transparent)]
     Yaml(#[from] serde_yaml::Error),
+    /// It holds something else.
+    #[error("not every object in it is a SerialNode: give what kubectl get sn -o yaml prints")]
+    OtherKind,
     /// A SerialNode belongs to another fleet.
     #[error("SerialNode of node {node:?} is of fleet {fleet:?}: give those of the rendered fleet")]
     OtherFleet {
@@ -30,10 +33,10 @@ pub enum RenderError {
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// An object cannot be written.
-    #[error("{0}")]
+    #[error(transparent)]
     Json(#[from] serde_json::Error),
     /// An object cannot be written as YAML.
-    #[error("{0}")]
+    #[error(transparent)]
     Write(#[from] serde_saphyr::ser::Error),
 }
 
@@ -59,6 +62,9 @@ fn collect(value: Value, nodes: &mut Vec<SerialNode>) -> Result<(), RenderError>
         }
         mut value => match value.get_mut("items").map(Value::take) {
             Some(items) => collect(items, nodes)?,
+            None if value["kind"].as_str().is_some_and(|kind| kind != "SerialNode") => {
+                return Err(RenderError::OtherKind);
+            }
             None => nodes.push(serde_json::from_value(value)?),
         },
     }

@@ -9,7 +9,10 @@ use std::{
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::ring::default_provider,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    pki_types::{
+        CertificateDer, PrivateKeyDer,
+        pem::{self, PemObject},
+    },
     server::{NoClientAuth, WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 
@@ -39,7 +42,10 @@ pub fn load(files: &[PathBuf]) -> Result<Arc<ServerConfig>, Broken> {
                 .map_err(|error| Broken::new(file, error))?
         }
     };
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| Broken::new(key, error))?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| match error {
+        pem::Error::NoItemsFound => Broken::new(key, "holds no private key, or one with a password"),
+        error => Broken::new(key, error),
+    })?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| Broken::new(chain, error))?

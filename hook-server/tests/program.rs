@@ -53,12 +53,14 @@ fn each_question_about_a_captured_request_has_an_answer_and_an_exit_code() {
         assert_eq!((found, err.as_str()), (code, ""), "{arguments:?}: {out}");
         assert!(out.contains(says), "{arguments:?}: {out}");
     }
+    let nodeless = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/home.yaml");
     for (arguments, input, says) in [
         (&["diff", "-"][..], &b"hello"[..], "no hook request"),
         (&["diff", "/nowhere.json"], b"", "/nowhere.json"),
-        (&["diff", moved, "--answer", "-"], b"[1", "the answer cannot be read"),
+        (&["diff", moved, "--answer", "-"], b"[1", "request.json with -: the answer cannot be read"),
         (&["explain", "-", "none"], &body, "it has zigbee, zwave"),
         (&["doctor", "-"], b"kind: Pod", "no CompositeController"),
+        (&["render", nodeless, "--nodes", "-"], b"kind: Pod", "give what kubectl get sn -o yaml prints"),
         (&["serve", "--bridge-image", "x", "--debug-listen", "there"], b"", "or off"),
     ] {
         let (code, out, err) = run(arguments, input);

@@ -3,7 +3,12 @@
 //!
 //! As with `diff` of old, the exit code says whether there was anything: 0 no, 1 yes, 64 wrong use.
 
-use std::{io::Write, path::PathBuf, process::ExitCode, time::SystemTime};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::SystemTime,
+};
 
 use anyhow::{Context, anyhow};
 use clap::Args;
@@ -44,17 +49,20 @@ pub(crate) struct DoctorArgs {
 pub(crate) fn run_diff(args: DiffArgs) -> anyhow::Result<ExitCode> {
     let DiffArgs { request: path, answer, bridge_image, bridge } = args;
     let request = read(&path)?;
-    let whose = || path.display().to_string();
-    let answer = match answer {
-        Some(path) => read(&path)?,
+    let of = |path: &Path| path.display().to_string();
+    let given = match &answer {
+        Some(path) => read(path)?,
         None => {
             let image =
                 bridge_image.or_else(|| observed_image(&request)).unwrap_or_else(|| "serialfleet".to_owned());
-            let request = SyncRequest::parse(request.as_bytes()).with_context(whose)?;
+            let request = SyncRequest::parse(request.as_bytes()).with_context(|| of(&path))?;
             serde_json::to_string(&respond(&request, &config(image, bridge), SystemTime::now()))?
         }
     };
-    let prediction = predict(request.as_bytes(), answer.as_bytes()).with_context(whose)?;
+    let prediction = predict(request.as_bytes(), given.as_bytes()).with_context(|| match &answer {
+        Some(answer) => format!("{} with {}", of(&path), of(answer)),
+        None => of(&path),
+    })?;
     print(&prediction.to_string())?;
     Ok(ExitCode::from(u8::from(!prediction.is_at_rest())))
 }

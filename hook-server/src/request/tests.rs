@@ -16,8 +16,14 @@ fn fleet() -> Value {
 #[test]
 fn what_cannot_be_understood_is_refused_with_one_line_and_never_taken_for_empty() {
     for (what, body, says) in [
-        ("not JSON", "hello\n".to_owned(), "no hook request"),
-        ("no object", "[]".to_owned(), "no hook request"),
+        ("nothing", " \n".to_owned(), "no hook request: it is empty"),
+        ("not JSON", "hello\n".to_owned(), r#"byte 0: expected a JSON object, found "hello\n""#),
+        ("no object", "[]".to_owned(), r#"found "[]""#),
+        (
+            "half an object",
+            r#"{"a": 1"#.to_owned(),
+            "byte 7: expected a comma or the object's end, found the end",
+        ),
         ("no parent", "{}".to_owned(), "no parent"),
         ("null parent", json!({"parent": null}).to_string(), "no parent"),
         ("no name", json!({"parent": {"spec": {}}}).to_string(), "metadata.name"),

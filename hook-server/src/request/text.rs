@@ -44,7 +44,7 @@ impl<'b> Text<'b> {
     ) -> Result<Vec<Entry<T>>, Refusal> {
         let mut entries = Vec::with_capacity(known.len());
         if !self.take(b'{') {
-            return Err(self.unexpected("an object"));
+            return Err(self.unexpected("a JSON object"));
         }
         if self.take(b'}') {
             return Ok(entries);
@@ -154,10 +154,13 @@ impl<'b> Text<'b> {
     }
 
     fn unexpected(&self, wanted: &str) -> Refusal {
+        if self.bytes.trim_ascii().is_empty() {
+            return Refusal::Envelope("it is empty".to_owned());
+        }
         let found = self.bytes.get(self.at..).unwrap_or_default();
         let found = String::from_utf8_lossy(found.get(..found.len().min(20)).unwrap_or_default());
-        let found = if found.is_empty() { "its end".into() } else { found };
-        Refusal::Envelope(one_line(&format!("byte {}: no {wanted}, but {found}", self.at)))
+        let found = if found.is_empty() { "the end".to_owned() } else { format!("{found:?}") };
+        Refusal::Envelope(one_line(&format!("byte {}: expected {wanted}, found {found}", self.at)))
     }
 }
 
