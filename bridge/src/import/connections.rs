@@ -115,6 +115,9 @@ fn stick(file_name: &str) -> Option<String> {
     (is_id(vendor) && is_id(product)).then(|| format!("{vendor}:{product}"))
 }
 
+/// What a connection has beside `options`.
+const FIELDS: [&str; 5] = ["accepter", "connector", "timeout", "enable", "name"];
+
 /// Defaults that this module or [`options`] asks for.
 fn is_used(class: &str, name: &str) -> bool {
     let name = name.replace('_', "-");
@@ -187,10 +190,13 @@ impl Context {
         }
         for (name, value) in &statement.fields {
             match name.as_str() {
-                "accepter" | "connector" | "timeout" | "enable" | "name" => {}
+                field if FIELDS.contains(&field) => {}
                 "options" if value.is_empty() => {}
                 other => entry.notes.lost(format!("{other} (not understood)")),
             }
+        }
+        for name in statement.repeated().filter(|name| FIELDS.contains(name)) {
+            entry.notes.lost(format!("another {name} (the last one counts)"));
         }
         if let Some(timeout) = text("timeout") {
             options.set_timeout(&timeout);

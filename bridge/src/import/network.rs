@@ -93,6 +93,15 @@ pub(super) fn remote_addresses(text: &str, clients: &mut ClientSettings, notes: 
         return;
     }
     let mut networks = IpNet::aggregate(&networks);
+    if clients.allow_from.is_some() {
+        // It listened for its own machine only: nobody else came in, whatever remaddr says.
+        for network in networks.extract_if(.., |network| !network.addr().is_loopback()) {
+            notes.lost(format!("remaddr {} (ser2net served its own machine only)", network.addr()));
+        }
+        if networks.is_empty() {
+            return;
+        }
+    }
     for network in networks.drain(MAX_PEERS.min(networks.len())..) {
         notes.lost(format!("remaddr {} (at most {MAX_PEERS} networks)", network.addr()));
     }
@@ -146,6 +155,22 @@ mod tests {
             ["10.0.0.1/32", "192.168.1.9/32", "fd00::1/128"]
         );
         assert_eq!(networks("otherserver,0").unwrap(), LOOPBACK);
+        let local = |text: &str| {
+            let mut entry = Entry::default();
+            listen("localhost,3000", &mut entry);
+            remote_addresses(text, &mut entry.settings.clients, &mut entry.notes);
+            let peers = entry.settings.clients.allow_from.unwrap();
+            (peers.into_iter().filter_map(|peer| peer.cidr).collect::<Vec<_>>(), entry.notes.lost)
+        };
+        for (text, allowed) in [
+            ("10.0.0.1,0", &LOOPBACK[..]),
+            ("otherserver,0", &LOOPBACK),
+            ("10.0.0.1,0;127.0.0.1,0", &["127.0.0.1/32"]),
+        ] {
+            let (networks, lost) = local(text);
+            assert_eq!(networks, allowed, "{text}");
+            assert_eq!(lost.len(), 1, "{text}: {lost:?}");
+        }
         let many: String = (0..40).map(|n| format!("10.0.{n}.{},0;", n * 2)).collect();
         assert_eq!(networks(&many).unwrap().len(), MAX_PEERS);
     }

@@ -39,7 +39,11 @@ pub(super) fn print(fleet: &Fleet, names: &[&str]) -> String {
     if spec.bridge.host_network == Some(true) {
         host_network(&mut out, spec);
     }
-    out.push_str(if spec.devices.is_empty() { "  devices: []\n" } else { "  devices:\n" });
+    out.push_str("  devices:");
+    if spec.devices.is_empty() {
+        out.push_str(" [] # without the brackets as soon as an entry below is completed");
+    }
+    out.push('\n');
     for item in &fleet.items {
         print_item(&mut out, item);
     }

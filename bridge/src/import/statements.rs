@@ -4,6 +4,8 @@
 //!
 //! Owner: [`super::connections`]. Does not know what the statements mean.
 
+use std::collections::BTreeSet;
+
 use super::tree::{Node, Value};
 
 /// One statement.
@@ -23,6 +25,12 @@ pub(super) struct Statement {
 }
 
 impl Statement {
+    /// The names of fields that stand there again.
+    pub(super) fn repeated(&self) -> impl Iterator<Item = &str> {
+        let mut seen = BTreeSet::new();
+        self.fields.iter().map(|(key, _)| key.as_str()).filter(move |key| !seen.insert(*key))
+    }
+
     /// The field's text; the last one counts.
     pub(super) fn field(&self, name: &str) -> Option<&str> {
         self.fields.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
