@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 pub use crate::discover::Output;
 
@@ -33,15 +33,10 @@ pub enum Command {
 
 /// `run`.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("source").args(["file", "fleet"]).required(true))]
 pub struct RunArgs {
     /// Name of the SerialFleet to follow through the API server.
-    #[arg(
-        long,
-        env = "SERIALFLEET_FLEET",
-        value_name = "NAME",
-        required_unless_present = "file",
-        conflicts_with = "file"
-    )]
+    #[arg(long, env = "SERIALFLEET_FLEET", value_name = "NAME")]
     pub fleet: Option<String>,
     /// SerialFleet to serve without a cluster; edits are picked up.
     #[arg(long, env = "SERIALFLEET_FILE", value_name = "FLEET.yaml")]

@@ -34,7 +34,9 @@ pub enum Output {
 /// # Errors
 /// If sysfs cannot be listed.
 pub fn discover(sysfs_root: &Path, output: Output) -> io::Result<String> {
-    let scan = sysfs::scan(sysfs_root)?;
+    let scan = sysfs::scan(sysfs_root).map_err(|error| {
+        io::Error::new(error.kind(), format!("sysfs cannot be read at {}: {error}", sysfs_root.display()))
+    })?;
     match output {
         Output::Table => Ok(table(&scan)),
         Output::Json => json(&scan),

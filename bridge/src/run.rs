@@ -1,6 +1,11 @@
 //! `run`: starts the threads in the right order, joins the parts, and takes them down on SIGTERM.
 
-use std::{convert::Infallible, io::IsTerminal, pin::pin, time::Duration};
+use std::{
+    convert::Infallible,
+    io::{self, IsTerminal},
+    pin::pin,
+    time::Duration,
+};
 
 use anyhow::Context;
 use serialfleet_api::fleet::LogLevel;
@@ -134,7 +139,11 @@ async fn control(args: RunArgs, first: Option<(Fleet, Look)>, parts: Parts) -> R
     };
 
     let listeners = admin::bind(&admin_addresses).await.map_err(|(address, error)| {
-        anyhow::anyhow!("cannot answer probes on {address}: {error}; choose another with --admin")
+        let next = match error.kind() {
+            io::ErrorKind::AddrNotAvailable => "write an address of this machine, with --bind or --admin",
+            _ => "choose another with --admin",
+        };
+        anyhow::anyhow!("cannot answer probes on {address}: {error}; {next}")
     })?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -271,10 +280,10 @@ async fn watch_fleet(
 fn start_log(format: LogFormat) -> reload::Handle<Targets, Registry> {
     let (level, handle) = reload::Layer::new(targets(LevelFilter::INFO));
     let chosen = EnvFilter::try_from_default_env().ok();
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     let layer = match format {
         LogFormat::Json => layer.json().boxed(),
-        LogFormat::Text => layer.with_ansi(std::io::stderr().is_terminal()).boxed(),
+        LogFormat::Text => layer.with_ansi(io::stderr().is_terminal()).boxed(),
     };
     let layer = match chosen {
         Some(filter) => layer.with_filter(filter).boxed(),

@@ -216,6 +216,9 @@ fn a_replug_is_another_key_and_the_same_identity() {
     assert_eq!(before.identity(), after.identity());
     stick.unplug().unwrap();
     assert_eq!(scan(host.sysfs_root()).unwrap(), Scan::default());
+    let nowhere = host.sysfs_root().join("nowhere");
+    let error = discover(&nowhere, Output::Table).unwrap_err().to_string();
+    assert!(error.contains(nowhere.to_str().unwrap()), "{error}");
 }
 
 #[test]

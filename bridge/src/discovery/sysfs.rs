@@ -115,7 +115,7 @@ pub enum Obstacle {
 /// its lock in the kernel (a reset, a slow probe): not for the data thread, and better not for a runtime's own.
 ///
 /// # Errors
-/// Only if `class/tty` is there and cannot be listed. A tree without it is an empty one; what vanishes or fails in
+/// Only if `root` is not there, or `class/tty` is and cannot be listed. A tree without that is an empty one; what vanishes or fails in
 /// the middle is left out or partly known.
 pub fn scan(root: &Path) -> io::Result<Scan> {
     walk::scan(root)

@@ -165,6 +165,8 @@ fn wrong_use_exits_64_and_help_exits_0() {
     for arguments in [vec!["run"], vec!["run", "--file", "a", "--fleet", "b"], vec!["fly"], vec![]] {
         assert_eq!(program().args(&arguments).output().unwrap().status.code(), Some(64), "{arguments:?}");
     }
+    let neither = program().arg("run").output().unwrap().stderr;
+    assert!(String::from_utf8_lossy(&neither).contains("--file"), "both ways are named");
     let missing = program().args(["run", "--file", "/no/such/fleet.yaml"]).output().unwrap();
     assert_eq!(missing.status.code(), Some(64));
     for arguments in [vec!["--help"], vec!["--version"], vec!["run", "--help"]] {

@@ -18,7 +18,7 @@ use super::{DeviceKey, DeviceNumber, Obstacle, Scan, SerialTty, UsbDevice, UsbPo
 pub(super) fn scan(root: &Path) -> io::Result<Scan> {
     let class = root.join("class/tty");
     // Links in it may lead out of the root (a directory of links into the real sysfs serves as well).
-    let root = fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
+    let root = fs::canonicalize(root)?;
     let consoles = attribute(&class.join("console"), "active").unwrap_or_default();
     let consoles: BTreeSet<&str> = consoles.split_whitespace().collect();
 
