@@ -40,16 +40,23 @@ fn table(ports: &[Value]) -> String {
     let list = |value: &Value, item: &dyn Fn(&Value) -> String| {
         value.as_array().into_iter().flatten().map(item).collect::<Vec<_>>().join(" ")
     };
+    let told = |port: &Value| {
+        let warnings = port["warnings"].as_array().into_iter().flatten().map(|it| text(&it["message"]));
+        let all = [text(&port["message"])].into_iter().chain(warnings).filter(|it| !it.is_empty());
+        all.collect::<Vec<_>>().join(" ")
+    };
+    // What a client has set counts before what the fleet says.
+    let baud = |port: &Value| port["overlay"]["baudRate"].as_i64().or_else(|| port["baudRate"].as_i64());
     let mut rows = vec![["NAME", "STATE", "TTY", "BAUD", "LISTENS", "CLIENTS", "MESSAGE"].map(str::to_owned)];
     rows.extend(ports.iter().map(|port| {
         [
             text(&port["name"]),
             text(&port["state"]),
             text(&port["tty"]),
-            port["baudRate"].as_i64().map(|baud| baud.to_string()).unwrap_or_default(),
+            baud(port).map(|baud| baud.to_string()).unwrap_or_default(),
             list(&port["addresses"], &text),
             list(&port["clients"], &|client| text(&client["peer"])),
-            text(&port["message"]),
+            told(port),
         ]
     }));
     let widths: Vec<usize> = (0..rows[0].len())
@@ -65,4 +72,28 @@ fn table(ports: &[Value]) -> String {
         out.push('\n');
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_table_shows_the_rate_in_force_and_every_warning() {
+        let ports = [
+            json!({"name": "zigbee", "state": "Serving", "baudRate": 115_200, "overlay": {"baudRate": 57_600}}),
+            json!({"name": "zwave", "state": "Serving", "baudRate": 9600, "message": "", "warnings": [
+                {"reason": "OutputStalled", "message": "No byte moves."}, {"reason": "X", "message": "Odd."}]}),
+            json!({"name": "meter", "state": "Busy", "message": "In use.", "warnings": [{"message": "Odd."}]}),
+        ];
+        let lines: Vec<Vec<String>> = table(&ports)
+            .lines()
+            .map(|line| line.split("  ").map(|it| it.trim().to_owned()).filter(|it| !it.is_empty()).collect())
+            .collect();
+        assert_eq!(lines[1], ["zigbee", "Serving", "-", "57600", "-", "-", "-"]);
+        assert_eq!(lines[2], ["zwave", "Serving", "-", "9600", "-", "-", "No byte moves. Odd."]);
+        assert_eq!(lines[3], ["meter", "Busy", "-", "-", "-", "-", "In use. Odd."]);
+    }
 }
