@@ -7,11 +7,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serialfleet_api::meta::Metadata;
 
-use crate::{
-    metrics::Hook,
-    request::{Objects, SyncRequest},
-    sync::Answer,
-};
+use crate::{metrics::Hook, request::SyncRequest, sync::Answer};
 
 /// A call that is over.
 #[derive(Clone, Debug)]
@@ -104,7 +100,7 @@ impl Subject {
         }
         Self {
             finalizing: request.finalizing,
-            observed: count(&request.children),
+            observed: request.children.len(),
             desired: response.children.len(),
             conditions,
             devices,
@@ -140,10 +136,6 @@ impl Subject {
             ..Self::default()
         }
     }
-}
-
-fn count(children: &Objects) -> usize {
-    children.daemon_sets.len() + children.services.len() + children.slices.len() + children.policies.len()
 }
 
 impl Call {

@@ -151,8 +151,13 @@ impl<'a> Observed<'a> {
         let parent = &request.parent;
         let (services, slices) = own(request);
         let anchor = names::anchor(&parent.name);
-        let anchors: Vec<&Slice> =
-            request.related.slices.iter().filter(|it| is_anchor(&it.metadata, &anchor)).collect();
+        let anchors: Vec<&Slice> = request
+            .related
+            .slices
+            .iter()
+            .flat_map(Group::iter)
+            .filter(|it| is_anchor(&it.metadata, &anchor))
+            .collect();
         let mut pods: BTreeMap<&str, Pod<'a>> = BTreeMap::new();
         let mut unready_nodes = BTreeSet::new();
         for slice in &anchors {
@@ -271,6 +276,7 @@ fn own(request: &SyncRequest) -> Own<'_> {
         children
             .slices
             .iter()
+            .flat_map(Group::iter)
             .filter(|it| is_there(&it.metadata))
             .map(|it| (key(&it.metadata), it))
             .collect(),

@@ -35,6 +35,13 @@ pub enum Refusal {
     /// The SerialFleet cannot be understood.
     #[error("the SerialFleet cannot be understood: {0}")]
     Parent(String),
+    /// Nothing is said of a kind that tells who serves what: a controller without our customize hook. To answer would be
+    /// to take every endpoint away.
+    #[error(
+        "`related` has no {0}, so nobody knows who serves what: is hooks.customize this hook server's? Until then every \
+         endpoint stays as it is"
+    )]
+    Unheard(&'static str),
 }
 
 impl Refusal {
@@ -55,6 +62,7 @@ impl Refusal {
         match self {
             Self::Envelope(text) => Self::Envelope(one_line(&format!("{part}: {text}"))),
             Self::Parent(text) => Self::Parent(one_line(&format!("{part}: {text}"))),
+            Self::Unheard(_) => self,
         }
     }
 }
@@ -179,6 +187,13 @@ impl SyncRequest {
         let parent = parent.ok_or_else(|| Refusal::Envelope("it has no parent".to_owned()))?;
         let (parent, places) = parent.finish(envelope)?;
         let (children, related) = (children.unwrap_or_default(), related.unwrap_or_default());
+        // A fleet that is coming up is answered all the same: its status says what is wrong. One that goes must not wait.
+        if let Some(kind) = related.unheard()
+            && !finalizing
+            && children.slices.iter().flat_map(Group::iter).any(|slice| !slice.endpoints.is_empty())
+        {
+            return Err(Refusal::Unheard(kind));
+        }
         Ok(Self { controller, parent, children, related, finalizing, places })
     }
 }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serialfleet_api::names;
 
 use super::{Key, is_anchor, is_there, key};
-use crate::request::{Meta, Objects, Service, SyncRequest};
+use crate::request::{Group, Meta, Objects, Service, SyncRequest};
 
 /// A kind of child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -128,6 +128,6 @@ fn objects(objects: &Objects) -> impl Iterator<Item = (Kind, &Meta)> {
     let daemon_sets = objects.daemon_sets.iter().map(|it| (Kind::DaemonSet, &it.metadata));
     let services = objects.services.iter().map(|it| (Kind::Service, &it.metadata));
     let policies = objects.policies.iter().map(|it| (Kind::NetworkPolicy, &it.metadata));
-    let slices = objects.slices.iter().map(|it| (Kind::EndpointSlice, &it.metadata));
+    let slices = objects.slices.iter().flat_map(Group::iter).map(|it| (Kind::EndpointSlice, &it.metadata));
     daemon_sets.chain(services).chain(policies).chain(slices)
 }

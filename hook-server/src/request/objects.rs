@@ -18,8 +18,8 @@ pub struct Objects {
     pub daemon_sets: Group<DaemonSet>,
     /// `Service`.
     pub services: Group<Service>,
-    /// `EndpointSlice.discovery.k8s.io`.
-    pub slices: Group<Slice>,
+    /// `EndpointSlice.discovery.k8s.io`; `None` where there is no such group at all.
+    pub slices: Option<Group<Slice>>,
     /// `NetworkPolicy.networking.k8s.io`.
     pub policies: Group<Policy>,
     /// `SerialNode.serialfleet.io`; `None` where there is no such group at all.
@@ -32,8 +32,19 @@ impl Objects {
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         let Self { daemon_sets, services, slices, policies, serial_nodes, namespaces } = self;
+        let slices = slices.as_ref().map_or(0, Group::len);
         let serial_nodes = serial_nodes.as_ref().map_or(0, Group::len);
-        daemon_sets.len() + services.len() + slices.len() + policies.len() + serial_nodes + namespaces.len()
+        daemon_sets.len() + services.len() + slices + policies.len() + serial_nodes + namespaces.len()
+    }
+
+    /// The first kind that tells who serves what and that has no group at all: Metacontroller sends one, empty or not,
+    /// for each rule of the customize hook.
+    pub(super) fn unheard(&self) -> Option<&'static str> {
+        match (&self.serial_nodes, &self.slices) {
+            (None, _) => Some("SerialNodes"),
+            (_, None) => Some("EndpointSlices"),
+            (Some(_), Some(_)) => None,
+        }
     }
 
     /// Reads objects by group key, such as `Service.v1`.
@@ -46,7 +57,8 @@ impl Objects {
                 }
                 "Service.v1" => objects.services.fill(key, Group::read(text, Some(&known.services))?)?,
                 "EndpointSlice.discovery.k8s.io" => {
-                    objects.slices.fill(key, Group::read(text, Some(&known.slices))?)?
+                    let read = Group::read(text, known.slices.as_ref())?;
+                    objects.slices.get_or_insert_default().fill(key, read)?;
                 }
                 "NetworkPolicy.networking.k8s.io" => {
                     objects.policies.fill(key, Group::read(text, Some(&known.policies))?)?;

@@ -24,7 +24,7 @@ fn a_controller_that_is_set_up_wrongly_is_told_so() {
     let mut request = recorded("served");
     request["controller"]["spec"]["childResources"][0]["updateStrategy"] = json!({});
     request["controller"]["spec"]["hooks"]["sync"]["version"] = json!("v1");
-    request["related"].as_object_mut().unwrap().remove(NODES);
+    request["controller"]["spec"]["hooks"].as_object_mut().unwrap().remove("customize");
     let answer = answer(&request);
     for says in ["daemonsets", "hooks.sync.version", "hooks.customize"] {
         assert!(message(&answer, "Degraded").contains(says), "{}", message(&answer, "Degraded"));

@@ -2,6 +2,7 @@
 //! being deleted; and an answer that its strict mode accepts.
 
 use serde_json::{Map, Value, json};
+use serialfleet_hook::request::{Refusal, SyncRequest};
 
 use crate::world::*;
 
@@ -21,16 +22,39 @@ fn keys_say_nothing_that_the_objects_do_not_say_themselves() {
 
 #[test]
 fn a_group_that_is_missing_is_no_reason_to_let_go_of_anything() {
-    for group in [NODES, SLICES, "Service.v1"] {
-        let mut request = recorded("scope_node");
-        request["related"].as_object_mut().unwrap().remove(group);
-        assert_eq!(services(&answer(&request)), services(&answer(&recorded("scope_node"))), "{group}");
-    }
+    let mut request = recorded("scope_node");
+    request["related"].as_object_mut().unwrap().remove("Service.v1");
+    assert_eq!(services(&answer(&request)), services(&answer(&recorded("scope_node"))));
     // Without the Namespace nothing new is made, and what is there stays.
     let mut request = recorded("served");
-    request["related"] = json!({});
+    request["related"].as_object_mut().unwrap().remove("Namespace.v1");
     assert_eq!(services(&answer(&request)), ["home-anchor", "zigbee", "zwave"]);
     assert_eq!(reason(&answer(&request), "Stalled"), ("True", "NamespaceMissing"));
+}
+
+/// A controller that lost its customize hook: an answer would empty every slice.
+#[test]
+fn where_nothing_is_said_of_who_serves_no_endpoint_is_taken_away() {
+    let refusal = |request: &Value| SyncRequest::parse(request.to_string().as_bytes()).err();
+    let served = |case: &str| settled(&recorded(case), &answer(&recorded(case)));
+    for (case, related) in
+        [("served", json!({})), ("moved", Value::Null), ("held", json!({"Namespace.v1": {}}))]
+    {
+        let mut request = served(case);
+        request["related"] = related;
+        assert_eq!(refusal(&request), Some(Refusal::Unheard("SerialNodes")), "{case}");
+        request["finalizing"] = json!(true);
+        assert_eq!(answer(&request)["finalized"], true, "{case}");
+    }
+    for (group, kind) in [(NODES, "SerialNodes"), (SLICES, "EndpointSlices")] {
+        let mut request = served("scope_node");
+        request["related"].as_object_mut().unwrap().remove(group);
+        assert_eq!(refusal(&request), Some(Refusal::Unheard(kind)));
+    }
+    // Nothing is served yet: so nothing is lost, and the status says what is wrong.
+    let mut request = recorded("first_sync");
+    request["related"] = json!({"Namespace.v1": request["related"]["Namespace.v1"]});
+    assert!(message(&answer(&request), "Degraded").contains("hooks.customize"));
 }
 
 #[test]
