@@ -1,11 +1,11 @@
 //! One TCP client: its connection, what is owed to it, and when it is given up.
-#![allow(unsafe_code, reason = "TCP_INFO and SIOCOUTQ have no safe wrapper")]
+
+mod tcp;
 
 use std::{
     collections::VecDeque,
     io,
     net::{IpAddr, SocketAddr},
-    os::fd::AsRawFd,
     task::{Context, Poll, ready},
     time::{Duration, SystemTime},
 };
@@ -13,8 +13,9 @@ use std::{
 use rustix::{io::Errno, net::RecvFlags};
 use serialfleet_api::resolve::Keepalive;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::{net::TcpStream, time::Instant};
+use tokio::time::Instant;
 
+use self::tcp::{TCP_CLOSE, TCP_CLOSE_WAIT, tcp_state, unacknowledged};
 use super::{CHUNK, EndReason, TURN, com_port::Speaker, ledger::Account, transport::Transport};
 
 /// Most bytes that wait for one client.
@@ -313,35 +314,6 @@ impl Client {
         }
         if unacknowledged(self.transport.socket()) == 0 { Poll::Ready(()) } else { Poll::Pending }
     }
-}
-
-/// States of a connection (linux/tcp_states.h).
-const TCP_CLOSE: u8 = 7;
-const TCP_CLOSE_WAIT: u8 = 8;
-
-fn tcp_state(stream: &TcpStream) -> Option<u8> {
-    // SAFETY: integers only: all zeros is a valid value.
-    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
-    let mut length = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).ok()?;
-    // SAFETY: the descriptor is open while the stream is borrowed; pointer and length are those of `info`.
-    let result = unsafe {
-        libc::getsockopt(
-            stream.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            (&raw mut info).cast(),
-            &raw mut length,
-        )
-    };
-    (result == 0).then_some(info.tcpi_state)
-}
-
-/// Bytes that the kernel has taken and the peer has not acknowledged (SIOCOUTQ of tcp(7), the number of TIOCOUTQ).
-fn unacknowledged(stream: &TcpStream) -> libc::c_int {
-    let mut bytes: libc::c_int = 0;
-    // SAFETY: the descriptor is open while the stream is borrowed; the request writes one int.
-    let result = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
-    if result < 0 { 0 } else { bytes }
 }
 
 /// An IPv4 address that came through an IPv6 socket is an IPv4 address.
