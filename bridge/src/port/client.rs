@@ -1,5 +1,6 @@
 //! One TCP client: its connection, what is owed to it, and when it is given up.
 
+mod patience;
 mod tcp;
 
 use std::{
@@ -15,7 +16,10 @@ use serialfleet_api::resolve::Keepalive;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::time::Instant;
 
-use self::tcp::{TCP_CLOSE, TCP_CLOSE_WAIT, tcp_state, unacknowledged};
+use self::{
+    patience::Patience,
+    tcp::{TCP_CLOSE, TCP_CLOSE_WAIT, info_of, unacknowledged},
+};
 use super::{CHUNK, EndReason, TURN, com_port::Speaker, ledger::Account, transport::Transport};
 
 /// Most bytes that wait for one client.
@@ -44,8 +48,7 @@ pub(super) struct Client {
     read_short: bool,
     /// FIN arrived.
     half_closed: bool,
-    /// The socket does not take bytes although it may not be given up for that: its user timeout is off.
-    patient: bool,
+    patience: Patience,
     last_activity: Instant,
     /// FIN was seen to wait behind bytes that nobody has read.
     finishing: Option<Instant>,
@@ -65,7 +68,7 @@ impl Client {
             speaker: None,
             read_short: false,
             half_closed: false,
-            patient: false,
+            patience: Patience::default(),
             last_activity: Instant::now(),
             finishing: None,
             finished: false,
@@ -80,11 +83,10 @@ impl Client {
         let probes = TcpKeepalive::new()
             .with_time(Duration::from_secs(keepalive.idle_seconds.into()))
             .with_interval(Duration::from_secs(keepalive.interval_seconds().into()));
-        let user_timeout = Duration::from_secs(keepalive.user_timeout_seconds.into());
         let set = socket
             .set_tcp_nodelay(true)
             .and_then(|()| socket.set_tcp_keepalive(&probes))
-            .and_then(|()| socket.set_tcp_user_timeout((!self.patient).then_some(user_timeout)));
+            .and_then(|()| socket.set_tcp_user_timeout(Some(self.user_timeout(keepalive))));
         if let Err(error) = set {
             tracing::debug!(peer = %self.peer, %error, "socket options refused");
         }
@@ -139,7 +141,7 @@ impl Client {
     pub(super) fn want_data(&mut self, cx: &Context<'_>) {
         self.speak(cx, |speaker, out| {
             out.extend(std::mem::take(&mut speaker.withheld));
-            speaker.account.set(0, cx);
+            speaker.account.set(speaker.withheld.len(), cx);
         });
     }
 
@@ -221,7 +223,7 @@ impl Client {
                 return Err(EndReason::SlowReader);
             }
             speaker.withheld.extend_from_slice(bytes);
-            speaker.account.set(speaker.withheld.len(), cx);
+            speaker.account.set(0, cx);
             return Ok(());
         }
         if !self.outbox.is_empty()
@@ -267,15 +269,6 @@ impl Client {
         Poll::Ready(Ok(()))
     }
 
-    /// A client that may make the device wait must not be lost to TCP_USER_TIMEOUT, which counts a closed window
-    /// as silence.
-    pub(super) fn set_patient(&mut self, patient: bool, keepalive: Keepalive) {
-        if self.patient != patient {
-            self.patient = patient;
-            self.set_keepalive(keepalive);
-        }
-    }
-
     /// Whether a byte is there (true), FIN (false), or nothing yet, whatever the runtime knows of it.
     pub(super) fn peek(&mut self) -> Option<bool> {
         self.transport.peek()
@@ -287,7 +280,7 @@ impl Client {
     /// # Errors
     /// [`EndReason::PeerLost`] if the connection broke.
     pub(super) fn is_finishing(&mut self) -> Result<bool, EndReason> {
-        match tcp_state(self.transport.socket()) {
+        match info_of(self.transport.socket()).map(|info| info.tcpi_state) {
             Some(TCP_CLOSE) => Err(EndReason::PeerLost),
             Some(TCP_CLOSE_WAIT) => {
                 let since = *self.finishing.get_or_insert_with(Instant::now);

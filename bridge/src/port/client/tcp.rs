@@ -9,7 +9,8 @@ use tokio::net::TcpStream;
 pub(super) const TCP_CLOSE: u8 = 7;
 pub(super) const TCP_CLOSE_WAIT: u8 = 8;
 
-pub(super) fn tcp_state(stream: &TcpStream) -> Option<u8> {
+/// TCP_INFO of tcp(7); what the kernel does not know yet is 0.
+pub(super) fn info_of(stream: &TcpStream) -> Option<libc::tcp_info> {
     // SAFETY: integers only: all zeros is a valid value.
     let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
     let mut length = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).ok()?;
@@ -23,7 +24,7 @@ pub(super) fn tcp_state(stream: &TcpStream) -> Option<u8> {
             &raw mut length,
         )
     };
-    (result == 0).then_some(info.tcpi_state)
+    (result == 0).then_some(info)
 }
 
 /// Bytes that the kernel has taken and the peer has not acknowledged (SIOCOUTQ of tcp(7), the number of TIOCOUTQ).
