@@ -46,8 +46,8 @@ pub(super) struct Client {
     pub(super) speaker: Option<Box<Speaker>>,
     /// The runtime may take what was read last for all there is.
     read_short: bool,
-    /// FIN arrived.
-    half_closed: bool,
+    /// When FIN arrived.
+    half_closed: Option<Instant>,
     patience: Patience,
     last_activity: Instant,
     /// FIN was seen to wait behind bytes that nobody has read.
@@ -67,7 +67,7 @@ impl Client {
             account: Account::default(),
             speaker: None,
             read_short: false,
-            half_closed: false,
+            half_closed: None,
             patience: Patience::default(),
             last_activity: Instant::now(),
             finishing: None,
@@ -146,7 +146,18 @@ impl Client {
     }
 
     pub(super) fn is_half_closed(&self) -> bool {
-        self.half_closed
+        self.half_closed.is_some()
+    }
+
+    /// Whether it has sent FIN and will soon be ended for that: not one that still gets bytes after the time that it
+    /// would be kept without any.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.half_closed.is_some_and(|since| self.last_activity < since + HALF_CLOSED)
+    }
+
+    fn half_close(&mut self) {
+        self.touch();
+        self.half_closed = Some(self.last_activity);
     }
 
     /// A byte went by just now.
@@ -156,7 +167,7 @@ impl Client {
 
     /// When it is given up if no byte goes by until then.
     pub(super) fn deadline(&self, idle: Option<Duration>) -> Option<Instant> {
-        if self.half_closed {
+        if self.is_half_closed() {
             return Some(self.last_activity + HALF_CLOSED);
         }
         idle.map(|idle| self.last_activity + idle)
@@ -172,13 +183,12 @@ impl Client {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<Received>> {
-        if self.half_closed {
+        if self.is_half_closed() {
             return Poll::Pending;
         }
         let read = ready!(self.transport.poll_read(cx, buffer))?;
         if read == 0 {
-            self.half_closed = true;
-            self.touch();
+            self.half_close();
             return Poll::Ready(Ok(Received::End));
         }
         Poll::Ready(Ok(Received::Bytes(read)))
@@ -195,13 +205,12 @@ impl Client {
         let was_short =
             std::mem::replace(&mut self.read_short, matches!(read, Poll::Ready(Ok(Received::Bytes(_)))));
         let Transport::Plain(socket) = &self.transport else { return read };
-        if !was_short || read.is_ready() || self.half_closed {
+        if !was_short || read.is_ready() || self.is_half_closed() {
             return read;
         }
         match rustix::net::recv(socket, buffer, RecvFlags::DONTWAIT) {
             Ok((0, _)) => {
-                self.half_closed = true;
-                self.touch();
+                self.half_close();
                 Poll::Ready(Ok(Received::End))
             }
             Ok((read, _)) => {
