@@ -15,6 +15,7 @@ mod serving {
     mod in_a_cluster;
     mod limits;
     mod line;
+    mod purge;
     mod rig;
     mod share;
     mod unplug;

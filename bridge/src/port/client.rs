@@ -141,7 +141,7 @@ impl Client {
     pub(super) fn want_data(&mut self, cx: &Context<'_>) {
         self.speak(cx, |speaker, out| {
             out.extend(std::mem::take(&mut speaker.withheld));
-            speaker.account.set(speaker.withheld.len(), cx);
+            speaker.settle_account(cx);
         });
     }
 
@@ -232,7 +232,7 @@ impl Client {
                 return Err(EndReason::SlowReader);
             }
             speaker.withheld.extend_from_slice(bytes);
-            speaker.account.set(0, cx);
+            speaker.settle_account(cx);
             return Ok(());
         }
         if !self.outbox.is_empty()

@@ -149,6 +149,7 @@ impl Port {
             }
         }
         let told = told(&values);
+        let mut purged = false;
         for client in &mut self.clients {
             client.speak(cx, |speaker, out| {
                 let Some(UnderWay { step, .. }) = speaker.under_way.take_if(|it| it.order == Some(order))
@@ -156,11 +157,17 @@ impl Port {
                     return;
                 };
                 match step {
-                    Step::Request(request) => speaker.session.answer(&request, &told, out),
+                    Step::Request(request) => {
+                        purged |= request.purges_output();
+                        speaker.session.answer(&request, &told, out);
+                    }
                     Step::BreakOn => speaker.begin(Step::BreakUntil(Instant::now() + BREAK)),
                     Step::BreakUntil(_) | Step::BreakOff => {}
                 }
             });
+        }
+        if let Some(device) = self.device.as_mut().filter(|_| purged) {
+            device.ask_anew();
         }
     }
 
