@@ -165,7 +165,7 @@ impl Port {
         }
         self.end_all(if self.drain_until.is_some() { EndReason::Shutdown } else { EndReason::Reconfigured });
         self.listener = None;
-        self.device = None;
+        self.hand_back();
         self.publish();
     }
 
@@ -195,6 +195,7 @@ impl Port {
             }
             Command::Detach(None) => self.device_gone(),
             Command::Detach(Some(reason)) => {
+                self.hand_back();
                 self.let_go();
                 self.end_all(reason);
             }

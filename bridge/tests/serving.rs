@@ -13,6 +13,7 @@ mod serving {
     mod faults;
     mod frames;
     mod in_a_cluster;
+    mod letting_go;
     mod limits;
     mod line;
     mod purge;

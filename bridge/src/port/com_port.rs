@@ -10,6 +10,7 @@ mod orders;
 mod speaker;
 
 use std::{
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -263,6 +264,13 @@ impl Port {
         if !self.com_port.overlay().is_empty() && self.start_line() {
             self.com_port.settling = Some(Settling::Adopt(None));
             self.settle();
+        }
+    }
+
+    /// The tty is let go of although the device is there: what clients have set is undone before it is closed.
+    pub(super) fn hand_back(&mut self) {
+        if let (Some(device), Some(line)) = (self.device.take(), self.com_port.line.take()) {
+            line.hand_back(Arc::clone(device.tty()));
         }
     }
 
