@@ -15,7 +15,7 @@ use std::{
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     task::{Context, Poll},
-    thread::Builder,
+    thread::{Builder, JoinHandle},
 };
 
 use tokio::sync::mpsc;
@@ -75,8 +75,8 @@ pub struct Full;
 
 /// Handle of both threads.
 ///
-/// Dropped, it waits for nobody: orders that were given are still carried out while somebody else holds the tty, the
-/// watcher ends within half a second.
+/// Dropped, it waits for nobody: orders that were given are still carried out while somebody else holds the tty, and the
+/// watcher ends at once or, where it was just about to wait, within half a second.
 pub struct LineThread {
     orders: SyncSender<(u64, Order)>,
     given: u64,
@@ -202,10 +202,10 @@ impl Line {
     }
 }
 
-fn spawn(what: &str, tty: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+fn spawn(what: &str, tty: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     // The kernel shows 15 characters.
     let name = format!("{what}-{tty}").chars().take(15).collect();
-    Builder::new().name(name).stack_size(STACK).spawn(run).map(drop)
+    Builder::new().name(name).stack_size(STACK).spawn(run)
 }
 
 #[cfg(test)]
