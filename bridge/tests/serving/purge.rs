@@ -74,6 +74,19 @@ fn what_was_asked_before_a_purge_is_answered_before_it() {
 }
 
 #[test]
+fn of_two_purges_that_wait_each_drops_what_stands_before_it() {
+    let rig = Rig::new(&device(""));
+    let (stick, mut client) = stuck(&rig, 20_000);
+    let (first, second) = (command(PURGE, &[2]), command(PURGE, &[3]));
+    client.send(&[&first[..], &[b'y'; 25_000], &second[..], b"kept"].concat());
+    client.expect(&command(112, &[2]));
+    client.expect(&command(112, &[3]));
+    stick.thaw().unwrap();
+    stick.wait_received(0, LIMIT, b"kept").unwrap();
+    assert!(received(&stick) < 20_000, "{}", received(&stick));
+}
+
+#[test]
 fn a_purge_drops_nothing_of_anybody_elses_that_waits_in_the_bridge() {
     let rig = Rig::new(&device(", clients: {policy: Share}"));
     let (stick, mut first) = started(&rig);

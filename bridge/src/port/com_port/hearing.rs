@@ -109,7 +109,8 @@ impl Port {
                 Some(Event::Data(run)) => drop(self.metrics.dropped_not_a_writer.inc_by(run.len() as u64)),
                 Some(Event::Request(request)) => {
                     if let Some(speaker) = self.speaker(at).filter(|_| request.purges_output()) {
-                        speaker.purging = false;
+                        // There may be another one behind it.
+                        (speaker.purging, speaker.searched) = (false, 0);
                     }
                     self.begin(cx, at, Step::Request(request));
                 }
