@@ -17,7 +17,7 @@ fn ended(port: &str, reason: &str) -> String {
 }
 
 /// All tests of this binary share one table of descriptors, and 1024 is the usual limit.
-fn allow_descriptors() {
+pub(super) fn allow_descriptors() {
     let limits = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, maximum: limits.maximum }).unwrap();
 }
