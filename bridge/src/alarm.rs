@@ -1,15 +1,38 @@
-//! A timer that interrupts whatever system call its own thread blocks in.
+//! Interrupts whatever system call a thread blocks in: by a timer of its own, or from outside.
 //!
 //! For the few calls that nothing else ends: close(2) of a tty whose output does not drain, and TIOCMIWAIT. Used by
 //! the threads of [`crate::closer`] and of [`crate::port::LineThread`]; must not be used on the data thread.
-#![allow(unsafe_code, reason = "timer_create(2) with SIGEV_THREAD_ID and sigaction(2) have no safe wrapper")]
+#![allow(
+    unsafe_code,
+    reason = "timer_create(2) with SIGEV_THREAD_ID, sigaction(2) and pthread_kill(3) have no safe wrapper"
+)]
 
-use std::{mem, time::Duration};
+use std::{mem, os::unix::thread::JoinHandleExt, thread::JoinHandle, time::Duration};
 
 /// How often a call that blocks again is interrupted again.
 pub const INTERVAL: Duration = Duration::from_millis(500);
 
 extern "C" fn nothing(_signal: libc::c_int) {}
+
+/// From now on the signal interrupts and does nothing else; what it is.
+fn signal() -> libc::c_int {
+    let signal = libc::SIGRTMIN() + 1;
+    // SAFETY: the handler does nothing, so it is async-signal-safe; the structure is zeroed, then filled as sigaction(2)
+    // asks; SA_RESTART is left out on purpose, it would resume the call.
+    unsafe {
+        let mut action: libc::sigaction = mem::zeroed();
+        action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as usize;
+        libc::sigaction(signal, &raw const action, std::ptr::null_mut());
+    }
+    signal
+}
+
+/// Whatever system call `thread` blocks in at this moment fails with EINTR. One that it is about to enter is missed:
+/// where that matters, the thread has an [`Alarm`] too.
+pub fn interrupt<T>(thread: &JoinHandle<T>) {
+    // SAFETY: nobody has joined or detached the thread while there is its handle, so its number is its own.
+    unsafe { libc::pthread_kill(thread.as_pthread_t() as libc::pthread_t, signal()) };
+}
 
 /// While it lives, and from its time on, whatever system call this thread blocks in fails with EINTR, then every
 /// [`INTERVAL`]. Where no timer can be had, nothing is interrupted.
@@ -20,14 +43,9 @@ pub struct Alarm {
 impl Alarm {
     /// For the calling thread; `grace` is below a second.
     pub fn after(grace: Duration) -> Self {
-        let signal = libc::SIGRTMIN() + 1;
-        // SAFETY: the handler does nothing, so it is async-signal-safe; all structures are zeroed, then filled as
-        // timer_create(2) and sigaction(2) ask; SA_RESTART is left out on purpose, it would resume the call.
+        let signal = signal();
+        // SAFETY: all structures are zeroed, then filled as timer_create(2) asks.
         unsafe {
-            let mut action: libc::sigaction = mem::zeroed();
-            action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as usize;
-            libc::sigaction(signal, &raw const action, std::ptr::null_mut());
-
             let mut event: libc::sigevent = mem::zeroed();
             event.sigev_notify = libc::SIGEV_THREAD_ID;
             event.sigev_signo = signal;
@@ -57,6 +75,20 @@ impl Drop for Alarm {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_thread_that_blocks_is_interrupted_from_outside() {
+        let sleeping = std::thread::spawn(|| {
+            rustix::thread::nanosleep(&rustix::time::Timespec { tv_sec: 600, tv_nsec: 0 })
+        });
+        while !sleeping.is_finished() {
+            interrupt(&sleeping);
+            std::thread::yield_now();
+        }
+        // Nor does it harm one that has ended.
+        interrupt(&sleeping);
+        assert!(matches!(sleeping.join().unwrap(), rustix::thread::NanosleepRelativeResult::Interrupted(_)));
+    }
 
     /// Blocks as close(2) does: in a system call that a signal ends.
     #[test]

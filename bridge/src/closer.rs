@@ -63,11 +63,11 @@ impl Closer {
         self.state().closing
     }
 
-    /// Waits until all closes are done or `limit` has passed; whether they are done.
+    /// Waits until every tty that this process holds is closed, or `limit` has passed; whether they are closed.
     pub fn wait(&self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
         let mut state = self.state();
-        while state.closing > 0 {
+        while !state.held.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return false;
@@ -97,6 +97,20 @@ impl Closer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Somebody may have to set a line before it can be closed.
+    #[test]
+    fn what_is_still_held_is_waited_for() {
+        let closer = Closer::default();
+        closer.hold("null");
+        assert!(!closer.wait(Duration::from_millis(10)));
+        let other = closer.clone();
+        let closing = std::thread::spawn(move || {
+            other.close(std::fs::File::open("/dev/null").unwrap().into(), "null");
+        });
+        assert!(closer.wait(Duration::from_secs(10)));
+        closing.join().unwrap();
+    }
 
     #[test]
     fn closes_are_counted_until_they_are_done() {

@@ -14,6 +14,7 @@
 //! While the client has not agreed to BINARY, the NUL of its CR NUL is dropped (RFC 854). What goes to the client is
 //! never changed but for doubled IACs: a bare CR stays one, as in ser2net.
 
+mod ahead;
 mod command;
 mod escape;
 mod notices;
@@ -77,7 +78,7 @@ pub enum Attention {
 }
 
 /// The protocol state of one client.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Session {
     state: State,
     /// The last byte of data was a CR.

@@ -13,8 +13,10 @@ mod serving {
     mod faults;
     mod frames;
     mod in_a_cluster;
+    mod letting_go;
     mod limits;
     mod line;
+    mod purge;
     mod rig;
     mod share;
     mod unplug;

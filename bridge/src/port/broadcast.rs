@@ -106,10 +106,14 @@ impl Port {
 
     fn give_each(&mut self, cx: &mut Context<'_>, bytes: &[u8]) {
         let watched = self.settings.idle_timeout.is_some();
+        let block = self.settings.slow_reader == SlowReader::Block;
         let mut at = 0;
         while let Some(client) = self.clients.get_mut(at) {
             if watched || client.is_half_closed() {
                 client.touch();
+            }
+            if block {
+                client.expect_reading(self.settings.keepalive);
             }
             match client.give(cx, bytes) {
                 Ok(()) => at += 1,
@@ -168,7 +172,9 @@ impl Port {
                     }
                     Poll::Pending => {}
                 }
-                client.set_patient(block && client.owed() > 0, keepalive);
+                if block {
+                    client.expect_reading(keepalive);
+                }
             }
             if client.is_overdrawn() {
                 self.end(at, EndReason::Memory);

@@ -1,11 +1,12 @@
 //! One TCP client: its connection, what is owed to it, and when it is given up.
-#![allow(unsafe_code, reason = "TCP_INFO and SIOCOUTQ have no safe wrapper")]
+
+mod patience;
+mod tcp;
 
 use std::{
     collections::VecDeque,
     io,
     net::{IpAddr, SocketAddr},
-    os::fd::AsRawFd,
     task::{Context, Poll, ready},
     time::{Duration, SystemTime},
 };
@@ -13,8 +14,12 @@ use std::{
 use rustix::{io::Errno, net::RecvFlags};
 use serialfleet_api::resolve::Keepalive;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::{net::TcpStream, time::Instant};
+use tokio::time::Instant;
 
+use self::{
+    patience::Patience,
+    tcp::{TCP_CLOSE, TCP_CLOSE_WAIT, info_of, unacknowledged},
+};
 use super::{CHUNK, EndReason, TURN, com_port::Speaker, ledger::Account, transport::Transport};
 
 /// Most bytes that wait for one client.
@@ -41,10 +46,9 @@ pub(super) struct Client {
     pub(super) speaker: Option<Box<Speaker>>,
     /// The runtime may take what was read last for all there is.
     read_short: bool,
-    /// FIN arrived.
-    half_closed: bool,
-    /// The socket does not take bytes although it may not be given up for that: its user timeout is off.
-    patient: bool,
+    /// When FIN arrived.
+    half_closed: Option<Instant>,
+    patience: Patience,
     last_activity: Instant,
     /// FIN was seen to wait behind bytes that nobody has read.
     finishing: Option<Instant>,
@@ -63,8 +67,8 @@ impl Client {
             account: Account::default(),
             speaker: None,
             read_short: false,
-            half_closed: false,
-            patient: false,
+            half_closed: None,
+            patience: Patience::default(),
             last_activity: Instant::now(),
             finishing: None,
             finished: false,
@@ -79,11 +83,10 @@ impl Client {
         let probes = TcpKeepalive::new()
             .with_time(Duration::from_secs(keepalive.idle_seconds.into()))
             .with_interval(Duration::from_secs(keepalive.interval_seconds().into()));
-        let user_timeout = Duration::from_secs(keepalive.user_timeout_seconds.into());
         let set = socket
             .set_tcp_nodelay(true)
             .and_then(|()| socket.set_tcp_keepalive(&probes))
-            .and_then(|()| socket.set_tcp_user_timeout((!self.patient).then_some(user_timeout)));
+            .and_then(|()| socket.set_tcp_user_timeout(Some(self.user_timeout(keepalive))));
         if let Err(error) = set {
             tracing::debug!(peer = %self.peer, %error, "socket options refused");
         }
@@ -138,12 +141,23 @@ impl Client {
     pub(super) fn want_data(&mut self, cx: &Context<'_>) {
         self.speak(cx, |speaker, out| {
             out.extend(std::mem::take(&mut speaker.withheld));
-            speaker.account.set(0, cx);
+            speaker.settle_account(cx);
         });
     }
 
     pub(super) fn is_half_closed(&self) -> bool {
-        self.half_closed
+        self.half_closed.is_some()
+    }
+
+    /// Whether it has sent FIN and will soon be ended for that: not one that still gets bytes after the time that it
+    /// would be kept without any.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.half_closed.is_some_and(|since| self.last_activity < since + HALF_CLOSED)
+    }
+
+    fn half_close(&mut self) {
+        self.touch();
+        self.half_closed = Some(self.last_activity);
     }
 
     /// A byte went by just now.
@@ -153,7 +167,7 @@ impl Client {
 
     /// When it is given up if no byte goes by until then.
     pub(super) fn deadline(&self, idle: Option<Duration>) -> Option<Instant> {
-        if self.half_closed {
+        if self.is_half_closed() {
             return Some(self.last_activity + HALF_CLOSED);
         }
         idle.map(|idle| self.last_activity + idle)
@@ -169,13 +183,12 @@ impl Client {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<Received>> {
-        if self.half_closed {
+        if self.is_half_closed() {
             return Poll::Pending;
         }
         let read = ready!(self.transport.poll_read(cx, buffer))?;
         if read == 0 {
-            self.half_closed = true;
-            self.touch();
+            self.half_close();
             return Poll::Ready(Ok(Received::End));
         }
         Poll::Ready(Ok(Received::Bytes(read)))
@@ -192,13 +205,12 @@ impl Client {
         let was_short =
             std::mem::replace(&mut self.read_short, matches!(read, Poll::Ready(Ok(Received::Bytes(_)))));
         let Transport::Plain(socket) = &self.transport else { return read };
-        if !was_short || read.is_ready() || self.half_closed {
+        if !was_short || read.is_ready() || self.is_half_closed() {
             return read;
         }
         match rustix::net::recv(socket, buffer, RecvFlags::DONTWAIT) {
             Ok((0, _)) => {
-                self.half_closed = true;
-                self.touch();
+                self.half_close();
                 Poll::Ready(Ok(Received::End))
             }
             Ok((read, _)) => {
@@ -220,7 +232,7 @@ impl Client {
                 return Err(EndReason::SlowReader);
             }
             speaker.withheld.extend_from_slice(bytes);
-            speaker.account.set(speaker.withheld.len(), cx);
+            speaker.settle_account(cx);
             return Ok(());
         }
         if !self.outbox.is_empty()
@@ -266,15 +278,6 @@ impl Client {
         Poll::Ready(Ok(()))
     }
 
-    /// A client that may make the device wait must not be lost to TCP_USER_TIMEOUT, which counts a closed window
-    /// as silence.
-    pub(super) fn set_patient(&mut self, patient: bool, keepalive: Keepalive) {
-        if self.patient != patient {
-            self.patient = patient;
-            self.set_keepalive(keepalive);
-        }
-    }
-
     /// Whether a byte is there (true), FIN (false), or nothing yet, whatever the runtime knows of it.
     pub(super) fn peek(&mut self) -> Option<bool> {
         self.transport.peek()
@@ -286,7 +289,7 @@ impl Client {
     /// # Errors
     /// [`EndReason::PeerLost`] if the connection broke.
     pub(super) fn is_finishing(&mut self) -> Result<bool, EndReason> {
-        match tcp_state(self.transport.socket()) {
+        match info_of(self.transport.socket()).map(|info| info.tcpi_state) {
             Some(TCP_CLOSE) => Err(EndReason::PeerLost),
             Some(TCP_CLOSE_WAIT) => {
                 let since = *self.finishing.get_or_insert_with(Instant::now);
@@ -313,35 +316,6 @@ impl Client {
         }
         if unacknowledged(self.transport.socket()) == 0 { Poll::Ready(()) } else { Poll::Pending }
     }
-}
-
-/// States of a connection (linux/tcp_states.h).
-const TCP_CLOSE: u8 = 7;
-const TCP_CLOSE_WAIT: u8 = 8;
-
-fn tcp_state(stream: &TcpStream) -> Option<u8> {
-    // SAFETY: integers only: all zeros is a valid value.
-    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
-    let mut length = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).ok()?;
-    // SAFETY: the descriptor is open while the stream is borrowed; pointer and length are those of `info`.
-    let result = unsafe {
-        libc::getsockopt(
-            stream.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            (&raw mut info).cast(),
-            &raw mut length,
-        )
-    };
-    (result == 0).then_some(info.tcpi_state)
-}
-
-/// Bytes that the kernel has taken and the peer has not acknowledged (SIOCOUTQ of tcp(7), the number of TIOCOUTQ).
-fn unacknowledged(stream: &TcpStream) -> libc::c_int {
-    let mut bytes: libc::c_int = 0;
-    // SAFETY: the descriptor is open while the stream is borrowed; the request writes one int.
-    let result = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
-    if result < 0 { 0 } else { bytes }
 }
 
 /// An IPv4 address that came through an IPv6 socket is an IPv4 address.

@@ -10,6 +10,7 @@ mod orders;
 mod speaker;
 
 use std::{
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -149,6 +150,7 @@ impl Port {
             }
         }
         let told = told(&values);
+        let mut purged = false;
         for client in &mut self.clients {
             client.speak(cx, |speaker, out| {
                 let Some(UnderWay { step, .. }) = speaker.under_way.take_if(|it| it.order == Some(order))
@@ -156,11 +158,17 @@ impl Port {
                     return;
                 };
                 match step {
-                    Step::Request(request) => speaker.session.answer(&request, &told, out),
+                    Step::Request(request) => {
+                        purged |= request.purges_output();
+                        speaker.session.answer(&request, &told, out);
+                    }
                     Step::BreakOn => speaker.begin(Step::BreakUntil(Instant::now() + BREAK)),
                     Step::BreakUntil(_) | Step::BreakOff => {}
                 }
             });
+        }
+        if let Some(device) = self.device.as_mut().filter(|_| purged) {
+            device.ask_anew();
         }
     }
 
@@ -256,6 +264,13 @@ impl Port {
         if !self.com_port.overlay().is_empty() && self.start_line() {
             self.com_port.settling = Some(Settling::Adopt(None));
             self.settle();
+        }
+    }
+
+    /// The tty is let go of although the device is there: what clients have set is undone before it is closed.
+    pub(super) fn hand_back(&mut self) {
+        if let (Some(device), Some(line)) = (self.device.take(), self.com_port.line.take()) {
+            line.hand_back(Arc::clone(device.tty()));
         }
     }
 

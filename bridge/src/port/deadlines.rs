@@ -2,9 +2,10 @@
 
 use std::{future::Future, pin::Pin, task::Context, time::Duration};
 
+use serialfleet_api::fleet::SlowReader;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{BUFFER, EndReason, Port};
+use super::{BUFFER, EndReason, Port, client::Client};
 
 /// How often a draining port looks for acknowledgements.
 const ACKNOWLEDGED: Duration = Duration::from_millis(20);
@@ -45,9 +46,14 @@ impl Port {
         if self.output.look_at().is_some_and(|deadline| deadline <= now) {
             self.look_at_output(now);
         }
+        let block = self.settings.slow_reader == SlowReader::Block;
         let mut at = 0;
-        while let Some(client) = self.clients.get(at) {
-            if client.deadline(self.settings.idle_timeout).is_some_and(|deadline| deadline <= now) {
+        while let Some(client) = self.clients.get_mut(at) {
+            if client.look_at().is_some_and(|due| due <= now)
+                && let Err(reason) = client.look(now, block, self.settings.keepalive)
+            {
+                self.end(at, reason);
+            } else if client.deadline(self.settings.idle_timeout).is_some_and(|deadline| deadline <= now) {
                 let reason = if client.is_half_closed() { EndReason::PeerClosed } else { EndReason::Idle };
                 self.end(at, reason);
             } else {
@@ -63,6 +69,7 @@ impl Port {
             .clients
             .iter()
             .filter_map(|client| client.deadline(self.settings.idle_timeout))
+            .chain(self.clients.iter().filter_map(Client::look_at))
             .chain(self.newcomers.iter().filter_map(|newcomer| newcomer.takes_over))
             .chain(self.clients.iter().filter_map(|client| client.speaker.as_ref()?.deadline()))
             .chain(self.hold_until())

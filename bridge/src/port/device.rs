@@ -74,9 +74,7 @@ impl Device {
             match result {
                 Ok(written) => {
                     if written == bytes.len() {
-                        if let Some(room) = self.room.take() {
-                            self.spare = Some(room.into_inner());
-                        }
+                        self.ask_anew();
                     } else if self.wait_for_room().is_err() {
                         // A short write means a full queue: the write that would only answer EAGAIN is saved.
                         return Poll::Ready(Err(Gone));
@@ -95,6 +93,13 @@ impl Device {
                     _ => return Poll::Ready(Err(Gone)),
                 },
             }
+        }
+    }
+
+    /// The kernel's queue was dropped, which need wake nobody: the next write asks it anew.
+    pub(super) fn ask_anew(&mut self) {
+        if let Some(room) = self.room.take() {
+            self.spare = Some(room.into_inner());
         }
     }
 

@@ -11,11 +11,11 @@ use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Weak,
+        Arc, OnceLock, Weak,
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     task::{Context, Poll},
-    thread::Builder,
+    thread::{Builder, JoinHandle},
 };
 
 use tokio::sync::mpsc;
@@ -75,13 +75,14 @@ pub struct Full;
 
 /// Handle of both threads.
 ///
-/// Dropped, it waits for nobody: orders that were given are still carried out while somebody else holds the tty, the
-/// watcher ends within half a second.
+/// Dropped, it waits for nobody: orders that were given are still carried out while somebody else holds the tty, and the
+/// watcher ends at once or, where it was just about to wait, within half a second.
 pub struct LineThread {
     orders: SyncSender<(u64, Order)>,
     given: u64,
     reports: mpsc::Receiver<Report>,
     modem: Arc<ModemState>,
+    handed_back: Arc<OnceLock<Arc<Tty>>>,
 }
 
 impl LineThread {
@@ -95,9 +96,16 @@ impl LineThread {
         // A port that does not listen is waited for, without holding the tty.
         let (reported, reports) = mpsc::channel(ORDERS);
         let modem = Arc::new(ModemState::default());
-        let mut line = Line { tty: Arc::downgrade(tty), reported, modem: Arc::clone(&modem), watcher: None };
+        let handed_back = Arc::default();
+        let mut line = Line {
+            tty: Arc::downgrade(tty),
+            reported,
+            modem: Arc::clone(&modem),
+            watcher: None,
+            handed_back: Arc::clone(&handed_back),
+        };
         spawn("line", tty.name(), move || line.run(given))?;
-        Ok(Self { orders, given: 0, reports, modem })
+        Ok(Self { orders, given: 0, reports, modem, handed_back })
     }
 
     /// Gives an order; returns its number, which its report will bear. Orders are carried out one after another.
@@ -116,6 +124,13 @@ impl LineThread {
         }
     }
 
+    /// Lets go of a tty that is still there: what clients have set is undone, in place of the orders that wait, and
+    /// then it is closed. Never waits: a device that hangs keeps the thread, and nobody else.
+    pub fn hand_back(self, tty: Arc<Tty>) {
+        // It is not handed back twice.
+        self.handed_back.set(tty).ok();
+    }
+
     /// The next report. After [`Report::Gone`] there is no other: drop the handle.
     pub fn poll_report(&mut self, cx: &mut Context<'_>) -> Poll<Report> {
         if let Poll::Ready(report) = self.reports.poll_recv(cx) {
@@ -131,17 +146,25 @@ struct Line {
     reported: mpsc::Sender<Report>,
     modem: Arc<ModemState>,
     watcher: Option<Watcher>,
+    /// Closed with the thread's end.
+    handed_back: Arc<OnceLock<Arc<Tty>>>,
 }
 
 impl Line {
     fn run(&mut self, orders: Receiver<(u64, Order)>) {
         let carried_out = catch_unwind(AssertUnwindSafe(|| {
-            while let Ok((number, order)) = orders.recv() {
+            while let Ok((number, order)) = orders.recv()
+                && self.handed_back.get().is_none()
+            {
                 let Some(tty) = self.tty.upgrade() else { break };
                 let Ok(values) = self.carry_out(&tty, order) else { break };
                 drop(tty);
                 // Nobody listens any more: whatever was ordered is done all the same.
                 self.reported.blocking_send(Report::Done { order: number, values }).ok();
+            }
+            if let Some(tty) = self.handed_back.get().cloned() {
+                // Where the device is gone by now, so is what was set.
+                self.carry_out(&tty, Order::Restore).ok();
             }
         }));
         if carried_out.is_err() {
@@ -179,10 +202,10 @@ impl Line {
     }
 }
 
-fn spawn(what: &str, tty: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+fn spawn(what: &str, tty: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     // The kernel shows 15 characters.
     let name = format!("{what}-{tty}").chars().take(15).collect();
-    Builder::new().name(name).stack_size(STACK).spawn(run).map(drop)
+    Builder::new().name(name).stack_size(STACK).spawn(run)
 }
 
 #[cfg(test)]

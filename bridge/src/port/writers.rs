@@ -31,7 +31,7 @@ impl ToDevice {
 
 impl Port {
     /// Reads clients in turn, so that none that sends without a pause keeps another from being read. While the
-    /// device takes nothing, only those are read whose bytes it would not get.
+    /// device takes nothing, only those are heard whose bytes it would not get, and who purge theirs.
     pub(super) fn poll_from_clients(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) {
         if self.com_port.is_settling() {
             if self.tail_until().is_some() && self.flush_to_device(cx) {
@@ -49,7 +49,8 @@ impl Port {
                     at = 0;
                 }
                 let writes = self.may_write(at);
-                let Some(client) = self.clients.get_mut(at).filter(|_| room || !writes) else {
+                let waits = !room && writes && !self.finds_purge(cx, at, buffer);
+                let Some(client) = self.clients.get_mut(at).filter(|_| !waits) else {
                     at += 1;
                     continue;
                 };

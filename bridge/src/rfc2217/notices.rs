@@ -28,7 +28,7 @@ pub mod line_state {
 /// The bits that are lines.
 const LINES: u8 = 0xF0;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Notices {
     pub(super) modem_mask: u8,
     pub(super) line_mask: u8,

@@ -53,14 +53,14 @@ const KNOWN: [(u8, Stance, Stance); 4] = [
 ];
 
 /// Both sides of all options.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Options {
     ours: Half,
     theirs: Half,
 }
 
 /// One side of all options.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Half {
     /// In the order of [`KNOWN`].
     sides: [Side; KNOWN.len()],

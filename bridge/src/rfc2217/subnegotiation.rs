@@ -2,7 +2,7 @@
 
 /// Option, command and payload. The longest payload of a known command is four bytes: whatever has more than five is
 /// malformed, and how it goes on matters to nobody.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Subnegotiation {
     bytes: [u8; 7],
     length: usize,

@@ -1,6 +1,10 @@
 //! Who is served, and what it costs the others.
 
-use std::{io::Write, net::Shutdown, time::Duration};
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::Shutdown,
+    time::Duration,
+};
 
 use serialfleet_sim::Mode;
 
@@ -229,6 +233,29 @@ fn only_the_first_of_those_who_waited_for_a_leave_is_served_under_refuse() {
     let mut third = rig.connect("zigbee");
     second.echo(b"second");
     assert!(third.expect_end().is_empty());
+}
+
+/// Who only reads sends FIN at once, as `nc -N` does, and while the device sends it never leaves.
+#[test]
+fn under_refuse_nobody_waits_for_long_for_a_half_closed_client_that_still_gets_bytes() {
+    let rig = Rig::new(&zigbee("clients: {policy: Refuse}"));
+    let stick = rig.host.plug(stick("A1").mode(Mode::Silent)).unwrap();
+    let mut first = rig.connect("zigbee");
+    first.send(b"start");
+    stick.wait_received(0, LIMIT, b"start").unwrap();
+    first.0.shutdown(Shutdown::Write).unwrap();
+    let mut second = rig.connect("zigbee");
+    second.0.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    let start = std::time::Instant::now();
+    // Neither bytes nor the end: it waits.
+    while second.0.read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
+        assert!(start.elapsed() < LIMIT, "it waits for as long as the device sends");
+        stick.send(0, b".").unwrap();
+        first.expect(b".");
+    }
+    rig.wait_metric("serialfleet_port_clients_ended_total{port=\"zigbee\",reason=\"Refused\"}", 1.0);
+    stick.send(0, b"goes on").unwrap();
+    first.expect(b"goes on");
 }
 
 #[test]

@@ -13,36 +13,36 @@ const GREETING: [u8; 18] = [255, 251, 0, 255, 253, 0, 255, 251, 3, 255, 253, 3, 
 /// WILL and DO BINARY, WILL COM-PORT-OPTION.
 const AGREE: [u8; 9] = [255, 251, 0, 255, 253, 0, 255, 251, 44];
 
-const BAUD: u8 = 1;
+pub(super) const BAUD: u8 = 1;
 const DATA_SIZE: u8 = 2;
 const PARITY: u8 = 3;
 const STOP_SIZE: u8 = 4;
-const CONTROL: u8 = 5;
+pub(super) const CONTROL: u8 = 5;
 const SUSPEND: u8 = 8;
 const RESUME: u8 = 9;
 const LINE_MASK: u8 = 10;
 const MODEM_MASK: u8 = 11;
-const PURGE: u8 = 12;
+pub(super) const PURGE: u8 = 12;
 
-fn device(more: &str) -> String {
+pub(super) fn device(more: &str) -> String {
     format!("  - {{name: modem, match: {{usb: '10c4:ea60', serialNumber: A1}}, protocol: Rfc2217{more}}}\n")
 }
 
-fn command(code: u8, payload: &[u8]) -> Vec<u8> {
+pub(super) fn command(code: u8, payload: &[u8]) -> Vec<u8> {
     let escaped = payload.iter().flat_map(|&byte| std::iter::repeat_n(byte, 1 + usize::from(byte == 255)));
     [255, 250, 44, code].into_iter().chain(escaped).chain([255, 240]).collect()
 }
 
 impl Client {
     /// Waits for the greeting and agrees; the modem lines follow at once.
-    fn agree(mut self) -> Self {
+    pub(super) fn agree(mut self) -> Self {
         self.expect(&GREETING);
         self.send(&AGREE);
         self.expect(&command(107, &[0]));
         self
     }
 
-    fn ask(&mut self, code: u8, payload: &[u8], answer: &[u8]) {
+    pub(super) fn ask(&mut self, code: u8, payload: &[u8], answer: &[u8]) {
         self.send(&command(code, payload));
         self.expect(&command(100 + code, answer));
     }

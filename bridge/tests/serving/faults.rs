@@ -107,6 +107,7 @@ fn an_address_that_is_taken_is_a_state_and_tried_again() {
 
 #[test]
 fn sixty_four_ports_are_served_by_one_data_thread() {
+    super::limits::allow_descriptors();
     let devices: String = (0..64)
         .map(|n| {
             format!(

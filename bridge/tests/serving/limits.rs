@@ -1,11 +1,12 @@
 //! What a port does when there is too much of something: connections, queued bytes, bytes that do not move.
 
-use std::{net::TcpStream, thread};
+use std::{net::TcpStream, thread, time::Duration};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serialfleet_sim::{Host, Mode};
+use socket2::{Domain, SockFilter, SockRef, Socket, Type};
 
-use super::rig::{LIMIT, Rig, stick};
+use super::rig::{Client, LIMIT, Rig, stick};
 
 fn device(name: &str, serial: &str, more: &str) -> String {
     format!("  - {{name: {name}, match: {{usb: '10c4:ea60', serialNumber: {serial}}}{more}}}\n")
@@ -16,7 +17,7 @@ fn ended(port: &str, reason: &str) -> String {
 }
 
 /// All tests of this binary share one table of descriptors, and 1024 is the usual limit.
-fn allow_descriptors() {
+pub(super) fn allow_descriptors() {
     let limits = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, maximum: limits.maximum }).unwrap();
 }
@@ -152,7 +153,7 @@ fn with_block_a_client_that_does_not_read_is_waited_for() {
 }
 
 /// A port whose device waits for a client that reads nothing.
-fn blocked(rig: &Rig) -> (serialfleet_sim::Stick, super::rig::Client) {
+fn blocked(rig: &Rig) -> (serialfleet_sim::Stick, Client) {
     let stick = rig.host.plug(stick("A1").mode(Mode::Silent)).unwrap();
     let deaf = rig.connect("zigbee");
     rig.wait("zigbee", |view| view.clients.len() == 1);
@@ -162,7 +163,7 @@ fn blocked(rig: &Rig) -> (serialfleet_sim::Stick, super::rig::Client) {
     // More than the sockets and the queue take: it stands still while much is left.
     while last < 64.0 * 1024.0 || read() > last {
         last = read();
-        thread::sleep(std::time::Duration::from_millis(50));
+        thread::sleep(Duration::from_millis(50));
     }
     assert!(last < f64::from(24 << 20), "nobody was waited for");
     (stick, deaf)
@@ -190,4 +191,40 @@ fn what_a_client_left_unread_is_not_the_newcomers() {
     newcomer.send(b"mine");
     rig.wait_metric(&ended("zigbee", "TakenOver"), 1.0);
     rig.wait_metric(NOBODYS, 1024.0);
+}
+
+const IMPATIENT: &str = ", clients: {slowReader: Block}, keepalive: {idleSeconds: 1, userTimeoutSeconds: 2}";
+const USER_TIMEOUT: Duration = Duration::from_secs(2);
+
+#[test]
+fn with_block_a_client_that_does_not_read_is_kept_although_the_kernel_holds_all_that_it_is_owed() {
+    let rig = Rig::new(&device("zigbee", "A1", IMPATIENT));
+    let stick = rig.host.plug(stick("A1").mode(Mode::Silent)).unwrap();
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    // Soon its window is closed, long before the bridge's own queue has anything.
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect_timeout(&rig.address_of("zigbee").into(), LIMIT).unwrap();
+    socket.set_read_timeout(Some(LIMIT)).unwrap();
+    let mut client = Client(socket.into());
+    rig.wait("zigbee", |view| view.clients.len() == 1);
+    let sent: Vec<u8> = (0..=250).cycle().take(48 * 1024).collect();
+    stick.send(0, &sent).unwrap();
+    rig.wait_metric(FROM_DEVICE, 48.0 * 1024.0);
+    // That nothing happens has no event.
+    thread::sleep(4 * USER_TIMEOUT);
+    client.expect(&sent);
+    stick.send(0, b"more").unwrap();
+    client.expect(b"more");
+}
+
+#[test]
+fn with_block_a_peer_that_vanished_while_it_did_not_read_is_ended() {
+    let rig = Rig::new(&device("zigbee", "A1", IMPATIENT));
+    let (_stick, deaf) = blocked(&rig);
+    thread::sleep(2 * USER_TIMEOUT);
+    assert_eq!(rig.metric(&ended("zigbee", "PeerLost")), None);
+    // From now on its kernel answers nothing: every segment is dropped (BPF_RET 0).
+    let nothing = SockFilter::new(6, 0, 0, 0);
+    SockRef::from(&deaf.0).attach_filter(&[nothing]).unwrap();
+    rig.wait_metric(&ended("zigbee", "PeerLost"), 1.0);
 }

@@ -1,6 +1,8 @@
 //! What a client that speaks RFC 2217 has beside its socket: its session, what it sent and was not decoded yet, what
 //! it waits for, and device data that it does not want now. Must not know of the line.
 
+use std::task::Context;
+
 use tokio::time::Instant;
 
 use crate::{
@@ -29,8 +31,12 @@ pub(super) enum Step {
 #[derive(Default)]
 pub(in crate::port) struct Speaker {
     pub(in crate::port) session: Session,
-    /// Never more than one read.
+    /// Never more than one read, while it waits for the device never more than [`super::hearing::AHEAD`].
     pub(super) input: Vec<u8>,
+    /// How many bytes of it are known to hold no purge.
+    pub(super) searched: usize,
+    /// A purge of what goes to the device is in `input`: data before it is dropped.
+    pub(super) purging: bool,
     pub(super) under_way: Option<UnderWay>,
     /// Device data, escaped, that waits until the client wants data again.
     pub(in crate::port) withheld: Vec<u8>,
@@ -41,6 +47,11 @@ impl Speaker {
     /// Bytes of the client's that are not decoded.
     pub(in crate::port) fn undecoded(&self) -> usize {
         self.input.len()
+    }
+
+    /// What waits has changed.
+    pub(in crate::port) fn settle_account(&mut self, cx: &Context<'_>) {
+        self.account.set(self.withheld.len() + self.input.len(), cx);
     }
 
     /// Whether something of the client's is still to be done.

@@ -146,6 +146,27 @@ fn orders_given_before_the_handle_was_dropped_are_carried_out() {
 }
 
 #[test]
+fn a_tty_that_is_handed_back_is_as_configured_before_it_is_closed() {
+    let Bench { tty, device, .. } = Bench::new();
+    let mut thread = LineThread::start(&tty).unwrap();
+    let values = runtime().block_on(async {
+        order(&mut thread, Order::WatchModem(true)).await;
+        order(&mut thread, Order::MarkErrors(true)).await;
+        order(&mut thread, Order::Change(Change::Break(true))).await;
+        order(&mut thread, Order::Change(Change::BaudRate(9600))).await
+    });
+    assert!(values.break_on);
+    // Whatever waits is not worth a moment any more.
+    while thread.try_order(Order::Change(Change::BaudRate(1200))).is_ok() {}
+    let weak = Arc::downgrade(&tty);
+    thread.hand_back(tty);
+    wait_until("the thread keeps the tty", || weak.strong_count() == 0);
+    let termios = rustix::termios::tcgetattr(&device).unwrap();
+    assert_eq!(termios.output_speed(), 115_200);
+    assert!(!termios.input_modes.contains(rustix::termios::InputModes::PARMRK));
+}
+
+#[test]
 fn a_device_without_modem_lines_is_watched_in_vain() {
     let bench = Bench::new();
     let mut thread = LineThread::start(&bench.tty).unwrap();

@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicBool, AtomicU16, Ordering},
     },
     task::{Context, Poll},
-    thread::sleep,
+    thread::{JoinHandle, sleep},
     time::Duration,
 };
 
@@ -17,16 +17,17 @@ use tokio::sync::mpsc;
 
 use super::{Report, spawn};
 use crate::{
-    alarm::{Alarm, INTERVAL},
+    alarm::{Alarm, INTERVAL, interrupt},
     tty::{Tty, is_unsupported},
 };
 
 /// Pause between readings where the driver cannot wait: each is a USB transfer (cp210x).
 const PAUSE: Duration = Duration::from_millis(25);
 
-/// Owner of the watching thread; dropped, the thread ends at its next look.
+/// Owner of the watching thread; dropped, it waits for nobody: the thread ends at once, or at its next look.
 pub(super) struct Watcher {
     stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
 }
 
 impl Watcher {
@@ -46,7 +47,7 @@ impl Watcher {
             }
         };
         match spawn("modem", tty.name(), watching) {
-            Ok(()) => Some(Self { stop }),
+            Ok(thread) => Some(Self { stop, thread }),
             Err(error) => {
                 tracing::warn!(tty = tty.name(), %error, "no thread to watch modem lines on");
                 None
@@ -58,6 +59,8 @@ impl Watcher {
 impl Drop for Watcher {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
+        // Else each client that comes and goes would leave a thread behind, and the tty open, for half a second.
+        interrupt(&self.thread);
     }
 }
 
