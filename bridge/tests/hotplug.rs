@@ -1,17 +1,14 @@
 //! From a kernel event to the word that it is time to scan.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test: also in its helpers")]
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::{fs, time::Duration};
 
 use serialfleet_bridge::discovery::{hotplug::Hotplug, sysfs::scan};
 use serialfleet_sim::{
     Host, Scene, StickSpec, namespace,
     uevent::{Injector, Uevent, recorded},
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -56,7 +53,8 @@ async fn without_uevents_the_device_directory_tells() {
     until_ttys(&mut hotplug, &host, 0).await;
 }
 
-#[tokio::test]
+/// The clock moves on only when there is nothing left to do: a slow machine is as fast as any.
+#[tokio::test(start_paused = true)]
 async fn the_first_event_of_a_burst_is_answered_at_once() {
     if !namespace::enter("the_first_event_of_a_burst_is_answered_at_once") {
         return;
@@ -67,14 +65,14 @@ async fn the_first_event_of_a_burst_is_answered_at_once() {
     let start = Instant::now();
     injector.replay(&recorded("mixed").unwrap()).unwrap();
     hotplug.changed().await;
-    // Before the end of the burst, which is half a second after its last event.
-    assert!(start.elapsed() < Duration::from_millis(450), "{:?}", start.elapsed());
+    // And not at the end of the burst, which is half a second after its last event.
+    assert!(start.elapsed() < Duration::from_millis(20), "{:?}", start.elapsed());
     let first = Instant::now();
     timeout(SOON, hotplug.changed()).await.expect("the scan after the burst");
     assert!(first.elapsed() > Duration::from_millis(250), "nothing in between, all were there at the first");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn thousands_of_events_make_a_handful_of_scans() {
     if !namespace::enter("thousands_of_events_make_a_handful_of_scans") {
         return;
@@ -118,7 +116,7 @@ async fn the_timer_remains_when_nothing_happens() {
     }
     let mut hotplug = Hotplug::new(std::path::Path::new("/nonexistent"));
     for _ in 0..3 {
-        let start = tokio::time::Instant::now();
+        let start = Instant::now();
         hotplug.changed().await;
         let elapsed = start.elapsed();
         assert!((Duration::from_secs(40)..=Duration::from_secs(50)).contains(&elapsed), "{elapsed:?}");

@@ -55,8 +55,13 @@ impl Opening {
         let deadline = Instant::now() + SETTLE;
         loop {
             let may_wait = Instant::now() < deadline;
-            // Asked before: our own descriptor may be closed between the refusal and the question.
+            // Asked before: our own descriptor may be closed between the refusal and the question. While we hold it
+            // there is nothing to gain by opening it once more.
             let ours = self.closer.holds(&name);
+            if ours && may_wait {
+                tokio::time::sleep(STEP).await;
+                continue;
+            }
             let fd = match self.opener.open(&name, number).await {
                 Ok(fd) => fd,
                 Err(error) if may_wait && may_settle(error, ours) => {

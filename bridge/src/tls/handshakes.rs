@@ -191,15 +191,16 @@ impl Job {
             shaken = shaken => shaken,
             () = port.closed() => return,
         };
-        match shaken {
-            Ok(finished) => drop(place.send(Done { peer, outcome: Ok(finished) })),
-            Err((unfinished, stream)) => {
-                drop(place.send(Done { peer, outcome: Err(unfinished) }));
-                if let Some(stream) = stream {
-                    // Whether it has listened or not, it is closed now.
-                    timeout(PARTING, part(stream)).await.ok();
-                }
-            }
+        let (outcome, parting) = match shaken {
+            Ok(finished) => (Ok(finished), None),
+            Err((unfinished, stream)) => (Err(unfinished), stream),
+        };
+        // Who hears that a handshake is over finds its seat free, unless somebody still sits on it to say goodbye.
+        let seat = parting.is_some().then_some(seat);
+        drop(place.send(Done { peer, outcome }));
+        if let Some(stream) = parting {
+            // Whether it has listened or not, it is closed now.
+            timeout(PARTING, part(stream)).await.ok();
         }
         drop(seat);
     }

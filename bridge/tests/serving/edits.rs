@@ -268,6 +268,6 @@ fn whatever_is_edited_a_port_under_load_notices_nothing() {
     assert_eq!(busy.opens(0).unwrap(), 1);
     rig.connect("edited").echo(b"after");
     // Suspended three times.
-    assert!(edited.opens(0).unwrap() <= 4);
+    assert!(edited.opens(0).unwrap() <= 4, "{:#?}", edited.record().unwrap().entries);
     assert_eq!(rig.metric("serialfleet_port_connections_total{port=\"busy\"}"), Some(1.0));
 }

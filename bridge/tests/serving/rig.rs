@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serialfleet_api::{fleet::SerialFleet, node::PortState, validate};
 use serialfleet_bridge::{
     closer::Closer,
@@ -36,6 +37,12 @@ pub(crate) fn own_address() -> IpAddr {
     let [_, _, high, low] = std::process::id().to_be_bytes();
     let next = u8::try_from(NEXT.fetch_add(1, Ordering::Relaxed) + 1).unwrap();
     Ipv4Addr::new(127, high.max(1), low, next).into()
+}
+
+/// All tests of a binary share one table of descriptors, and 1024 is the usual limit.
+fn allow_descriptors() {
+    let limits = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, maximum: limits.maximum }).unwrap();
 }
 
 pub(crate) fn fleet(devices: &str) -> SerialFleet {
@@ -80,6 +87,7 @@ impl Rig {
     }
 
     fn start(host: Host, devices: &str, ceiling: usize, tls: tls::Options) -> Self {
+        allow_descriptors();
         let address = own_address();
         let state = FleetState {
             fleet: Some(Arc::new(Fleet { object: fleet(devices), refused: BTreeMap::new() })),

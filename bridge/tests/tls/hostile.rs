@@ -73,24 +73,45 @@ fn garbage_ends_whoever_sends_it_and_nobody_else() {
     client.echo(b"after");
 }
 
+/// Time enough for good handshakes, however slow the machine: nobody runs out of it.
+fn in_time() -> Limits {
+    Limits { time: Duration::from_secs(600), ..Limits::default() }
+}
+
 #[test]
-fn peers_that_say_nothing_are_few_and_do_not_stay() {
+fn peers_that_say_nothing_are_few() {
     let ca = ca();
     let mount = Mount::of(&issued(&ca));
-    let limits = Limits { time: Duration::from_millis(700), ..Limits::default() };
-    let rig = rig_with(&mount, limits, TWO);
+    let rig = rig_with(&mount, in_time(), TWO);
     let _stick_a = rig.host.plug(stick("A1")).unwrap();
     let _stick_b = rig.host.plug(stick("B2").usb_path("1-2")).unwrap();
     let address = rig.address_of("zigbee");
-    let silent: Vec<TcpStream> = (0..limits.per_port).map(|_| connect(address)).collect();
+    let silent: Vec<TcpStream> = (0..in_time().per_port).map(|_| connect(address)).collect();
     // One more is one too many.
     wait_closed(connect(address));
     rig.wait_metric(&ended("zigbee", "TooMany"), 1.0);
     // The other port does not know of it.
     Client::to(&rig, "zwave", &trusting(&ca)).echo(b"unimpressed");
-    silent.into_iter().for_each(wait_closed);
-    rig.wait_metric(&ended("zigbee", "TlsTimeout"), limits.per_port as f64);
+    drop(silent);
+    rig.wait_metric(&ended("zigbee", "Probe"), in_time().per_port as f64);
     Client::to(&rig, "zigbee", &trusting(&ca)).echo(b"free again");
+}
+
+#[test]
+fn peers_that_say_nothing_do_not_stay() {
+    let ca = ca();
+    let mount = Mount::of(&issued(&ca));
+    let limits = Limits { time: Duration::from_millis(100), ..Limits::default() };
+    let rig = rig_with(&mount, limits, TWO);
+    let _stick = rig.host.plug(stick("A1")).unwrap();
+    let address = rig.address_of("zigbee");
+    // Each time all places are free again.
+    for round in 1..=3 {
+        let silent: Vec<TcpStream> = (0..limits.per_port).map(|_| connect(address)).collect();
+        silent.into_iter().for_each(wait_closed);
+        rig.wait_metric(&ended("zigbee", "TlsTimeout"), (round * limits.per_port) as f64);
+    }
+    assert_eq!(rig.metric(&ended("zigbee", "TooMany")), None);
 }
 
 /// Each byte is progress, the handshake is none.
@@ -117,15 +138,15 @@ fn a_handshake_of_one_byte_at_a_time_runs_out_of_time() {
 fn all_ports_together_have_a_limit_too() {
     let ca = ca();
     let mount = Mount::of(&issued(&ca));
-    let limits = Limits { time: Duration::from_millis(500), at_once: 2, per_port: 4 };
-    let rig = rig_with(&mount, limits, TWO);
+    let rig = rig_with(&mount, Limits { at_once: 2, per_port: 4, ..in_time() }, TWO);
     let _stick_a = rig.host.plug(stick("A1")).unwrap();
     let _stick_b = rig.host.plug(stick("B2").usb_path("1-2")).unwrap();
     let silent = [connect(rig.address_of("zigbee")), connect(rig.address_of("zigbee"))];
     rig.wait_metric("serialfleet_port_connections_total{port=\"zigbee\"}", 2.0);
     wait_closed(connect(rig.address_of("zwave")));
     rig.wait_metric(&ended("zwave", "TooMany"), 1.0);
-    silent.into_iter().for_each(wait_closed);
+    drop(silent);
+    rig.wait_metric(&ended("zigbee", "Probe"), 2.0);
     Client::to(&rig, "zwave", &trusting(&ca)).echo(b"free again");
 }
 
@@ -133,8 +154,7 @@ fn all_ports_together_have_a_limit_too() {
 fn a_flood_of_handshakes_costs_the_others_nothing() {
     let ca = ca();
     let mount = Mount::of(&issued(&ca));
-    let limits = Limits { time: Duration::from_secs(2), ..Limits::default() };
-    let rig = rig_with(&mount, limits, TWO);
+    let rig = rig_with(&mount, in_time(), TWO);
     let _stick_a = rig.host.plug(stick("A1")).unwrap();
     let _stick_b = rig.host.plug(stick("B2").usb_path("1-2")).unwrap();
     let mut there = Client::to(&rig, "zigbee", &trusting(&ca));
@@ -150,10 +170,10 @@ fn a_flood_of_handshakes_costs_the_others_nothing() {
     there.echo(b"during");
     let mut other = Client::to(&rig, "zwave", &trusting(&ca));
     other.echo(b"during");
-    flood.into_iter().for_each(wait_closed);
+    drop(flood);
     there.echo(b"after");
     let count = |reason: &str| rig.metric(&ended("zigbee", reason)).unwrap_or(0.0);
-    let turned_away = || ["TooMany", "TlsTimeout", "TlsFailed"].map(count).iter().sum::<f64>();
+    let turned_away = || ["TooMany", "TlsFailed"].map(count).iter().sum::<f64>();
     // Each is counted in the moment after it was closed.
     let start = std::time::Instant::now();
     while turned_away() < 300.0 && start.elapsed() < Duration::from_secs(10) {

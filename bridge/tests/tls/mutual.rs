@@ -9,7 +9,7 @@ use super::{
     certificates::{Ca, Mount, Pair, ca, expired, issued},
     client::{Client, config, trusting},
     ended,
-    rig::{Rig, stick},
+    rig::{Rig, refused, stick},
     zigbee,
 };
 
@@ -92,8 +92,10 @@ fn without_the_clients_ca_nobody_is_let_in() {
     // An edit that asks for less is served; back again, the certificate in force for that does not count.
     rig.edit(&zigbee("tls: {mode: Server}"));
     Client::to(&rig, "zigbee", &trusting(&servers)).echo(b"anybody");
+    let address = rig.address_of("zigbee");
     rig.edit(&zigbee(MUTUAL));
     rig.wait_state("zigbee", PortState::Failed);
+    assert!(refused(address));
     let clients = ca();
     write(&mount, &pair, &clients);
     let own = issued(&clients);

@@ -93,15 +93,21 @@ fn a_silent_newcomer_takes_over_after_a_while() {
 fn without_a_handshake_nobody_is_evicted() {
     let ca = ca();
     let mount = Mount::of(&issued(&ca));
-    // Longer than a newcomer waits.
-    let limits = Limits { time: Duration::from_millis(600), ..Limits::default() };
-    let rig = rig_with(&mount, limits, &zigbee(SERVER));
+    let limits = Limits { time: Duration::from_secs(600), ..Limits::default() };
+    let plain = "  - {name: zwave, match: {serialNumber: B2, usb: '10c4:ea60'}, port: 7000}\n";
+    let rig = rig_with(&mount, limits, &(zigbee(&format!("port: 7001, {SERVER}")) + plain));
     let _stick = rig.host.plug(stick("A1")).unwrap();
+    let _other = rig.host.plug(stick("B2").usb_path("1-2")).unwrap();
     let mut client = Client::to(&rig, "zigbee", &trusting(&ca));
     client.echo(b"before");
-    let mut silent = rig.connect("zigbee");
-    rig.wait_metric(&ended("zigbee", "TlsTimeout"), 1.0);
-    silent.expect_end();
+    let mut in_the_clear = rig.connect("zwave");
+    in_the_clear.echo(b"before");
+    let _silent = rig.connect("zigbee");
+    rig.wait_metric("serialfleet_port_connections_total{port=\"zigbee\"}", 2.0);
+    // By the time at which one that came later takes over elsewhere.
+    let _silent_too = rig.connect("zwave");
+    in_the_clear.expect_end();
+    rig.wait_metric(&ended("zwave", "TakenOver"), 1.0);
     client.echo(b"after");
     assert_eq!(rig.metric(&ended("zigbee", "TakenOver")), None);
 }

@@ -2,6 +2,7 @@
 //!
 //! Owner: `stick::machine`, on whose thread all of it happens.
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -31,7 +32,8 @@ pub(super) struct Port {
     taken: Vec<u8>,
     /// The beginning of what the device understands.
     received: Vec<u8>,
-    outgoing: Vec<u8>,
+    /// Megabytes, where the program reads nothing: what was taken must cost no move of the rest.
+    outgoing: VecDeque<u8>,
     journal: Arc<Journal>,
 }
 
@@ -62,7 +64,7 @@ impl Port {
             line,
             taken: Vec::new(),
             received: Vec::new(),
-            outgoing: Vec::new(),
+            outgoing: VecDeque::new(),
             journal,
         })
     }
@@ -131,7 +133,7 @@ impl Port {
         if self.users == 0 {
             self.journal.push(Event::Dropped { name: self.number.name.clone(), bytes: bytes.len() });
         } else {
-            self.outgoing.extend_from_slice(bytes);
+            self.outgoing.extend(bytes);
         }
     }
 
@@ -193,7 +195,7 @@ impl Port {
     pub(super) fn flush(&mut self) -> Result<()> {
         let Some(pty) = &self.pty else { return Ok(()) };
         while !self.outgoing.is_empty() {
-            let written = pty.write(&self.outgoing)?;
+            let written = pty.write(self.outgoing.as_slices().0)?;
             if written == 0 {
                 break;
             }
