@@ -60,7 +60,8 @@ pub(crate) async fn apply_to_bytes(directory: PathBuf, strategy: Strategy) -> Re
     }
     say(&format!("bytes through {endpoint} and {service}"));
 
-    // What a person sees.
+    // What a person sees. The status is written after the slice.
+    lab.device_is("home", "zigbee", "Serving").await?;
     let table = lab.kubectl().run(&["get", "serialfleets"]).await?.success()?;
     ensure!(table.contains("home") && table.contains("1/2"), "columns:\n{table}");
     let table = lab.kubectl().run(&["get", "serialnodes"]).await?.success()?;

@@ -45,12 +45,14 @@ pub(crate) async fn is_repaired_or_told(directory: PathBuf, strategy: Strategy) 
         ]}}},
     });
     patch(&lab, SYSTEM, "daemonset/home-bridge", "strategic", &set).await?;
-    let words = "DaemonSet serialfleet-system/home-bridge has label example.com/theirs and further containers and \
-                 environment THEIRS";
-    let message = lab.fleet_says_of("home", "Degraded", "True", "Drift", words).await?;
+    // Metacontroller may see one of two kinds before the other.
+    let service = "Service iot-system/zigbee has label example.com/theirs and a selector and a second port";
+    lab.fleet_says_of("home", "Degraded", "True", "Drift", service).await?;
+    let set = "DaemonSet serialfleet-system/home-bridge has label example.com/theirs and further containers and \
+               environment THEIRS";
+    let message = lab.fleet_says_of("home", "Degraded", "True", "Drift", set).await?;
     say(&message);
-    let words = "Service iot-system/zigbee has label example.com/theirs and a selector and a second port";
-    ensure!(message.contains(words), "{words:?} in {message:?}");
+    ensure!(message.contains(service), "{service:?} in {message:?}");
     settle(&lab, QUIET).await?;
     lab.fleet_is_ready("home").await?;
     lab.endpoint_on("zigbee", "node-2").await?;

@@ -7,12 +7,12 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use serialfleet_cluster::harness::say;
+use serialfleet_cluster::{harness::say, wait};
 use serialfleet_sim::{Mode, Scene, StickSpec};
 
 use super::{
     apply_to_bytes::{zigbee, zwave},
-    lab::{HOME, Lab, SYSTEM, Strategy, since},
+    lab::{HOME, Lab, PATIENCE, SYSTEM, Strategy, since},
     objects::Untouched,
     settle::settle,
 };
@@ -108,10 +108,7 @@ pub(crate) async fn stay_as_they_are(directory: PathBuf, strategy: Strategy) -> 
         host.plug(StickSpec::new(Scene::Ch340).usb_path("1-4").mode(Mode::Echo))?,
     ];
     // Of `home` a Service and a slice are taken, of `shed` everything that a fleet has once.
-    lab.kubectl().apply(&theirs("shed", "zigbee", "zwave")).await?;
-    settle(&lab, A_MOMENT).await?;
-    let taken = names("shed", "zigbee", "zwave");
-    let before = lab.untouched(&taken).await?;
+    let before = they_come(&lab, "shed", "zigbee", "zwave").await?;
 
     lab.kubectl().apply(FLEETS).await?;
     lab.endpoint_on("meter", "node-2").await?;
@@ -126,7 +123,7 @@ pub(crate) async fn stay_as_they_are(directory: PathBuf, strategy: Strategy) -> 
     before.holds(&lab, "two fleets of these names").await?;
 
     // As soon as the way is free, nobody has to do anything else.
-    for (namespace, resource) in taken {
+    for (namespace, resource) in names("shed", "zigbee", "zwave") {
         lab.kubectl().run(&["-n", namespace, "delete", &resource]).await?.success()?;
     }
     let start = Instant::now();
@@ -143,12 +140,22 @@ pub(crate) async fn stay_as_they_are(directory: PathBuf, strategy: Strategy) -> 
 
 /// A fleet of which everything is taken, and who has it: for what becomes of them with the fleet.
 pub(crate) async fn in_the_way_of_barn(lab: &Lab) -> Result<Untouched> {
-    lab.kubectl().apply(&theirs("barn", "fan", "lamp")).await?;
-    settle(lab, A_MOMENT).await?;
-    let before = lab.untouched(&names("barn", "fan", "lamp")).await?;
+    let before = they_come(lab, "barn", "fan", "lamp").await?;
     lab.kubectl().apply(BARN).await?;
     is_stalled(lab, "barn", &OF_A_FLEET).await?;
     Ok(before)
+}
+
+/// They exist, and the cluster's own controllers have written into them what they write into a new object.
+async fn they_come(lab: &Lab, fleet: &str, service: &str, slice: &str) -> Result<Untouched> {
+    lab.kubectl().apply(&theirs(fleet, service, slice)).await?;
+    wait::until("their DaemonSet has a status", PATIENCE, async || {
+        let set = lab.daemon_set(fleet).await?;
+        Ok(set.status.and_then(|status| status.observed_generation).map(drop))
+    })
+    .await?;
+    settle(lab, A_MOMENT).await?;
+    lab.untouched(&names(fleet, service, slice)).await
 }
 
 async fn is_stalled(lab: &Lab, fleet: &str, words: &[&str]) -> Result<()> {
@@ -165,5 +172,5 @@ const OF_A_FLEET: [&str; 4] = ["DaemonSet", "Service", "NetworkPolicy", "Delete 
 /// Longer than the 2 s after which the hook server first asks to look again.
 const QUIET: Duration = Duration::from_secs(3);
 
-/// For what controllers write into a new object.
+/// For what else controllers might write into a new object.
 const A_MOMENT: Duration = Duration::from_secs(1);

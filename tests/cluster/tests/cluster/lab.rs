@@ -11,10 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::{
-    apps::v1::{Deployment, StatefulSet},
-    core::v1::Pod,
-};
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::{Api, Client};
 use serialfleet_cluster::{
     audit::{Audit, Mark, Write},
@@ -174,11 +171,14 @@ impl Lab {
         .await
     }
 
+    /// The pod that is there now: what its StatefulSet counts may be the one before.
     pub(crate) async fn metacontroller_is_ready(&self) -> Result<()> {
-        let sets: Api<StatefulSet> = Api::namespaced(self.client.clone(), "metacontroller");
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), "metacontroller");
         wait::until("Metacontroller is ready", PATIENCE, async || {
-            let set = sets.get("metacontroller").await?;
-            Ok((set.status.unwrap_or_default().ready_replicas == Some(1)).then_some(()))
+            let pod = pods.get("metacontroller-0").await?;
+            let mut conditions = pod.status.unwrap_or_default().conditions.into_iter().flatten();
+            let ready = conditions.any(|it| it.type_ == "Ready" && it.status == "True");
+            Ok((ready && pod.metadata.deletion_timestamp.is_none()).then_some(()))
         })
         .await
     }

@@ -34,7 +34,9 @@ pub(crate) async fn between_nodes_under_traffic(directory: PathBuf) -> Result<()
             took.as_millis(),
             seen.longest_gap.as_millis()
         ));
-        ensure!(took.as_secs() < 3, "the client was served again only after {took:?}");
+        // The bridge that has lost the stick ends the connection as soon as it hears of the move; else it would keep it for
+        // longer than the client has patience. Two seconds may be a bridge's pause between reports, after so many.
+        ensure!(seen.given_up == 0, "the client was not told, and served again after {took:?}");
         lab.endpoint_on("zigbee", &format!("node-{to}")).await?;
         ensure!(lab.service("zigbee").await? == service, "the address never changes");
         let start = Instant::now();

@@ -1,6 +1,10 @@
 //! Whatever state devices are in, the cluster comes to rest: then nobody writes anything.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    io::{Read, Write},
+    path::PathBuf,
+    time::Duration,
+};
 
 use anyhow::{Result, ensure};
 use serialfleet_cluster::{harness::say, wait};
@@ -50,9 +54,11 @@ pub(crate) async fn comes_in_every_state(directory: PathBuf, strategy: Strategy)
     }
     lab.fleet_is_ready("home").await?;
 
-    // Somebody talks to it when it is pulled out, and is kept.
+    // Somebody talks to it when it is pulled out, and is kept. A connection that only the kernel knows of would not be.
     let client = lab.node(1).client()?;
-    let _kept = connect(&client, lab.service("held").await?).await?;
+    let mut kept = connect(&client, lab.service("held").await?).await?;
+    kept.write_all(b"?")?;
+    kept.read_exact(&mut [0])?;
     held.unplug()?;
     lab.device_is("home", "held", "Held").await?;
     lab.endpoint_on("held", "node-2").await?;

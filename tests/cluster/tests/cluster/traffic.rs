@@ -33,6 +33,8 @@ pub(crate) struct Seen {
     pub(crate) echoes: u64,
     /// Connections that were made.
     pub(crate) connections: u64,
+    /// Those of them that it ended itself, as nothing came any more.
+    pub(crate) given_up: u64,
     /// The longest time without an echo since [`Traffic::forget_gaps`].
     pub(crate) longest_gap: Duration,
 }
@@ -112,7 +114,11 @@ fn converse(mut stream: TcpStream, seen: &Mutex<Seen>, stop: &AtomicBool) -> Res
                 Ok(_) => break,
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                     // A node without power does not even say that it is gone.
-                    if stop.load(Ordering::Relaxed) || asked.elapsed() > GIVE_UP {
+                    if stop.load(Ordering::Relaxed) {
+                        return Ok(());
+                    }
+                    if asked.elapsed() > GIVE_UP {
+                        lock(seen).given_up += 1;
                         return Ok(());
                     }
                     // The question may have been lost with the stick.
