@@ -269,7 +269,7 @@ impl Port {
                 "more clients were turned away than were named"
             );
         }
-        let reason = reason.as_str();
+        let (reason, why) = (reason.as_str(), (!why.is_empty()).then_some(why));
         if named {
             tracing::info!(port = self.name, %peer, reason, why, "client turned away");
         } else {

@@ -26,6 +26,9 @@ use super::{CHUNK, EndReason, TURN, com_port::Speaker, ledger::Account, transpor
 pub(super) const OUTBOX: usize = 64 * 1024;
 /// How long a client that sent FIN is kept without bytes to it.
 const HALF_CLOSED: Duration = Duration::from_secs(5);
+/// The same once the device has answered it and somebody waits for its place: one that closes sends the same FIN as one
+/// that only stops writing, and clients that connect for each question must not wait for each other.
+const ANSWERED: Duration = Duration::from_millis(250);
 
 /// What a client's socket had to say.
 pub(super) enum Received {
@@ -50,6 +53,8 @@ pub(super) struct Client {
     half_closed: Option<Instant>,
     patience: Patience,
     last_activity: Instant,
+    /// It wrote to the device, which has sent nothing since.
+    asks: bool,
     /// FIN was seen to wait behind bytes that nobody has read.
     finishing: Option<Instant>,
     /// FIN was sent.
@@ -70,6 +75,7 @@ impl Client {
             half_closed: None,
             patience: Patience::default(),
             last_activity: Instant::now(),
+            asks: false,
             finishing: None,
             finished: false,
         };
@@ -165,10 +171,16 @@ impl Client {
         self.last_activity = Instant::now();
     }
 
-    /// When it is given up if no byte goes by until then.
-    pub(super) fn deadline(&self, idle: Option<Duration>) -> Option<Instant> {
+    /// It writes to the device.
+    pub(super) fn asked(&mut self) {
+        self.asks = true;
+    }
+
+    /// When it is given up if no byte goes by until then. `awaited`: somebody waits for its place.
+    pub(super) fn deadline(&self, idle: Option<Duration>, awaited: bool) -> Option<Instant> {
         if self.is_half_closed() {
-            return Some(self.last_activity + HALF_CLOSED);
+            let answered = awaited && !self.asks && self.owed() == 0;
+            return Some(self.last_activity + if answered { ANSWERED } else { HALF_CLOSED });
         }
         idle.map(|idle| self.last_activity + idle)
     }
@@ -227,6 +239,7 @@ impl Client {
     /// # Errors
     /// [`EndReason::SlowReader`] if the queue would overflow, [`EndReason::PeerLost`] if the connection broke.
     pub(super) fn give(&mut self, cx: &mut Context<'_>, mut bytes: &[u8]) -> Result<(), EndReason> {
+        self.asks = false;
         if let Some(speaker) = self.speaker.as_mut().filter(|speaker| speaker.session.is_suspended()) {
             if speaker.withheld.len() + bytes.len() > OUTBOX {
                 return Err(EndReason::SlowReader);

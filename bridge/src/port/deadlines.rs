@@ -47,13 +47,14 @@ impl Port {
             self.look_at_output(now);
         }
         let block = self.settings.slow_reader == SlowReader::Block;
+        let (idle, awaited) = (self.settings.idle_timeout, !self.newcomers.is_empty());
         let mut at = 0;
         while let Some(client) = self.clients.get_mut(at) {
             if client.look_at().is_some_and(|due| due <= now)
                 && let Err(reason) = client.look(now, block, self.settings.keepalive)
             {
                 self.end(at, reason);
-            } else if client.deadline(self.settings.idle_timeout).is_some_and(|deadline| deadline <= now) {
+            } else if client.deadline(idle, awaited).is_some_and(|deadline| deadline <= now) {
                 let reason = if client.is_half_closed() { EndReason::PeerClosed } else { EndReason::Idle };
                 self.end(at, reason);
             } else {
@@ -65,10 +66,11 @@ impl Port {
     /// Sets the timer. It is moved only to an earlier time: a deadline that moves on with each byte costs nothing,
     /// the timer goes off once too early and is set again.
     pub(super) fn poll_alarm(&mut self, cx: &mut Context<'_>) {
+        let (idle, awaited) = (self.settings.idle_timeout, !self.newcomers.is_empty());
         let next = self
             .clients
             .iter()
-            .filter_map(|client| client.deadline(self.settings.idle_timeout))
+            .filter_map(|client| client.deadline(idle, awaited))
             .chain(self.clients.iter().filter_map(Client::look_at))
             .chain(self.newcomers.iter().filter_map(|newcomer| newcomer.takes_over))
             .chain(self.clients.iter().filter_map(|client| client.speaker.as_ref()?.deadline()))

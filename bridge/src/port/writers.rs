@@ -73,6 +73,7 @@ impl Port {
                             client.touch();
                         }
                         if writes {
+                            client.asked();
                             let sender = client.id;
                             self.turn = at + 1;
                             self.send_to_device(cx, sender, buffer.get(..read).unwrap_or_default());

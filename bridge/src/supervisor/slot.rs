@@ -216,6 +216,7 @@ impl Slot {
     /// opened in the moment of its removal. Where only the line was hung up, it comes back after that.
     pub(super) fn hung_up(&mut self) {
         let Some(open) = self.open.take() else { return };
+        tracing::info!(port = self.device.name, tty = open.name, reason = "Unplugged", "tty closed");
         let failure = Failure { state: PortState::Absent, reason: "", message: String::new(), gentle: false };
         self.failed = Some(Failed {
             key: open.key,

@@ -118,6 +118,30 @@ fn under_refuse_whoever_comes_after_a_client_that_left_is_served() {
     assert!(first.expect_end().is_empty());
 }
 
+/// A script that connects for each question, and a client that still waits for its answer.
+#[test]
+fn under_refuse_an_answered_client_that_left_is_waited_for_no_longer_than_it_takes() {
+    let rig = Rig::new(&zigbee("clients: {policy: Refuse}"));
+    let stick = rig.host.plug(stick("A1")).unwrap();
+    let start = Instant::now();
+    for question in 0..10_u8 {
+        rig.connect("zigbee").echo(&[question]);
+    }
+    // Ten times the five seconds that an unanswered one is kept would be far more.
+    assert!(start.elapsed() < LIMIT, "{:?}", start.elapsed());
+    stick.set_mode(Mode::Silent).unwrap();
+    let mut asking = rig.connect("zigbee");
+    asking.send(b"question");
+    asking.0.shutdown(Shutdown::Write).unwrap();
+    stick.wait_received(0, LIMIT, b"question").unwrap();
+    let _waiting = rig.connect("zigbee");
+    // That nobody takes its place has no event.
+    std::thread::sleep(Duration::from_secs(1));
+    stick.send(0, b"answer").unwrap();
+    asking.expect(b"answer");
+    assert!(asking.expect_end().is_empty());
+}
+
 #[test]
 fn a_half_closed_client_gets_its_reply() {
     let rig = Rig::new(ZIGBEE);
@@ -246,7 +270,7 @@ fn under_refuse_nobody_waits_for_long_for_a_half_closed_client_that_still_gets_b
     first.0.shutdown(Shutdown::Write).unwrap();
     let mut second = rig.connect("zigbee");
     second.0.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-    let start = std::time::Instant::now();
+    let start = Instant::now();
     // Neither bytes nor the end: it waits.
     while second.0.read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
         assert!(start.elapsed() < LIMIT, "it waits for as long as the device sends");

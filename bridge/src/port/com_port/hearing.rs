@@ -104,6 +104,7 @@ impl Port {
                 }
                 Some(Event::Data(run)) if writes => {
                     self.turn = at + 1;
+                    client.asked();
                     self.send_to_device(cx, sender, run);
                 }
                 Some(Event::Data(run)) => drop(self.metrics.dropped_not_a_writer.inc_by(run.len() as u64)),
