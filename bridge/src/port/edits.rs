@@ -10,12 +10,13 @@ impl Port {
         let before = std::mem::replace(&mut self.settings, settings);
         // After a release there is no listener, whatever the addresses.
         let moved = self.settings.moves(&before);
-        if moved {
-            self.end_all(EndReason::Reconfigured);
-        }
         let changed = moved || self.listener.is_none() || before.may_listen() != self.settings.may_listen();
         if changed && self.device.is_some() && self.drain_until.is_none() {
             self.listen();
+        }
+        // Only now: who comes back at once finds the new listener, not the end of the old one.
+        if moved {
+            self.end_all(EndReason::Reconfigured);
         }
         if before.line != self.settings.line {
             self.remember_line();

@@ -1,6 +1,9 @@
 //! Certificates that are missing, broken, expired, or change under open connections.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    time::{Duration, SystemTime},
+};
 
 use rcgen::date_time_ymd;
 use serialfleet_api::node::PortState;
@@ -130,15 +133,30 @@ fn an_expired_certificate_is_not_shown_to_anybody() {
 }
 
 #[test]
+fn one_that_expires_soon_is_served_with_a_warning() {
+    let ca = ca();
+    let tomorrow = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() + 24 * 60 * 60;
+    let mount = Mount::of(&issued_with(&ca, |params| {
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(1970, 1, 1) + Duration::from_secs(tomorrow);
+    }));
+    let rig = super::rig(&mount, &zigbee(SERVER));
+    let _stick = rig.host.plug(stick("A1")).unwrap();
+    rig.wait("zigbee", |view| view.state == PortState::Serving && warned(view, "CertificateExpiring"));
+    Client::to(&rig, "zigbee", &trusting(&ca)).echo(b"for now");
+}
+
+#[test]
 fn one_that_expires_under_a_client_leaves_it_connected() {
     let ca = ca();
-    let mount = Mount::of(&expiring(&ca, Duration::from_secs(3)));
+    let mount = Mount::of(&issued(&ca));
     let rig = super::rig(&mount, &zigbee(SERVER));
     let stick = rig.host.plug(stick("A1")).unwrap();
     let address = rig.address_of("zigbee");
     let mut client = Client::to(&rig, "zigbee", &trusting(&ca));
-    rig.wait("zigbee", |view| warned(view, "CertificateExpiring"));
     client.echo(b"before");
+    // Only who is connected already need not hurry.
+    mount.serve(&expiring(&ca, Duration::from_secs(3)));
     failed(&rig, "CertificateExpired", "tls.crt");
     client.echo(b"the lock still works");
     assert!(refused(address), "nobody new");

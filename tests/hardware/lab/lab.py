@@ -14,6 +14,7 @@ input, and QEMU with it. All listeners are on 127.0.0.1; the guest reaches nothi
 """
 
 import asyncio
+import contextlib
 import ctypes
 import json
 import os
@@ -77,8 +78,12 @@ class Lab:
             command, stdin=subprocess.DEVNULL, stdout=sys.stderr, preexec_fn=lambda: with_us(1, signal.SIGKILL)
         )
         deadline = time.monotonic() + PATIENCE
-        await self.until(deadline, lambda: os.path.exists(qmp))
-        self.reader, self.writer = await asyncio.open_unix_connection(qmp)
+        self.reader = None
+        while not self.reader:
+            await self.until(deadline, lambda: os.path.exists(qmp))
+            # The socket has its name a moment before QEMU listens.
+            with contextlib.suppress(ConnectionRefusedError):
+                self.reader, self.writer = await asyncio.open_unix_connection(qmp)
         await self.reader.readline()
         self.listener = asyncio.ensure_future(self.listen())
         await self.qmp("qmp_capabilities")

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use rustix::fs::{fstat, major, minor};
-use rustix::io::{ioctl_fionbio, read, write};
+use rustix::io::{ioctl_fionbio, ioctl_fionread, read, write};
 use rustix::ioctl::{NoArg, Setter, ioctl};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, ptsname, unlockpt};
 use rustix::termios::{
@@ -102,6 +102,11 @@ impl Pty {
 
     pub(crate) fn line(&self) -> io::Result<Line> {
         Ok(Line::of(&tcgetattr(&self.slave)?))
+    }
+
+    /// What waits for the program.
+    pub(crate) fn unread(&self) -> io::Result<u64> {
+        Ok(ioctl_fionread(&self.slave)?)
     }
 
     /// `None`: nothing there now.

@@ -100,6 +100,11 @@ impl Stick {
         self.call(move |machine| machine.send(port, &bytes))?
     }
 
+    /// Bytes that the program could read now (FIONREAD); what is still on its way there is not counted.
+    pub fn unread(&self, port: usize) -> Result<u64> {
+        self.call(move |machine| machine.unread(port))?
+    }
+
     /// What it is called now, e.g. `ttyUSB0`; an error while it is unplugged.
     pub fn name(&self, port: usize) -> Result<String> {
         self.call(move |machine| machine.name(port))?

@@ -150,6 +150,14 @@ impl Machine {
         if frozen { Ok(()) } else { port.flush() }
     }
 
+    pub(super) fn unread(&self, port: usize) -> Result<u64> {
+        let port = self.plugged.as_ref().and_then(|plugged| plugged.ports.get(port));
+        port.and_then(|port| port.pty.as_ref())
+            .context("no such port is plugged in")?
+            .unread()
+            .context("FIONREAD")
+    }
+
     pub(super) fn name(&self, port: usize) -> Option<String> {
         Some(self.plugged.as_ref()?.ports.get(port)?.name().to_owned())
     }
