@@ -73,6 +73,8 @@ const CHUNK: usize = 16 * 1024;
 /// Reads of each kind in one turn. The runtime sets no limit to a port ([`crate::data`]): this one lets both
 /// directions and all ports have their turn, however much comes from one side.
 const TURN: usize = 32;
+/// Bytes that a client is read in a turn in which the device sends, too.
+const FAIR: usize = 8 * 1024;
 /// Pause after accept(2) or bind(2) failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -191,8 +193,10 @@ impl Port {
             self.poll_line(cx);
             // Clients before newcomers: whoever has just left is gone before the next one is judged.
             BUFFER.with_borrow_mut(|buffer| {
-                self.poll_from_device(cx, buffer);
-                self.poll_from_clients(cx, buffer);
+                let sends = self.poll_from_device(cx, buffer);
+                // A tty gives 4 KiB at once and takes 64: its own would be much the slower one of both ways.
+                let (turn, most) = if sends { (1, FAIR) } else { (TURN, CHUNK) };
+                self.poll_from_clients(cx, buffer.get_mut(..most).unwrap_or_default(), turn);
             });
             self.poll_outboxes(cx);
             self.admitted = false;

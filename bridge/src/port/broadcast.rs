@@ -32,9 +32,10 @@ pub(super) struct Gathered {
 }
 
 impl Port {
-    pub(super) fn poll_from_device(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) {
+    /// Whether the device sent something.
+    pub(super) fn poll_from_device(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> bool {
         let block = self.settings.slow_reader == SlowReader::Block;
-        let mut reads = 0;
+        let (mut reads, mut sent) = (0, false);
         while self.drain_until.is_none()
             && !(block && self.clients.iter().any(Client::is_behind))
             && !self.com_port.is_adopting()
@@ -53,6 +54,7 @@ impl Port {
                 }
                 Poll::Pending => break,
             };
+            sent = true;
             let bytes = buffer.get(..read).unwrap_or_default();
             if self.clients.is_empty() {
                 self.metrics.dropped_no_client.inc_by(read as u64);
@@ -66,6 +68,7 @@ impl Port {
         {
             self.deliver(cx);
         }
+        sent
     }
 
     /// What waits in the kernel because a client that has gone was waited for: nobody's.

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use serialfleet_api::fleet::Writers;
 use tokio::time::Instant;
 
-use super::{EndReason, Port, TURN, client::Received, device::Gone, ledger::Account};
+use super::{EndReason, Port, client::Received, device::Gone, ledger::Account};
 
 /// Bytes of a client that the device has not taken yet: never more than one read.
 #[derive(Default)]
@@ -31,8 +31,9 @@ impl ToDevice {
 
 impl Port {
     /// Reads clients in turn, so that none that sends without a pause keeps another from being read. While the
-    /// device takes nothing, only those are heard whose bytes it would not get, and who purge theirs.
-    pub(super) fn poll_from_clients(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) {
+    /// device takes nothing, only those are heard whose bytes it would not get, and who purge theirs. At most `turn`
+    /// reads of each, into `buffer`.
+    pub(super) fn poll_from_clients(&mut self, cx: &mut Context<'_>, buffer: &mut [u8], turn: usize) {
         if self.com_port.is_settling() {
             if self.tail_until().is_some() && self.flush_to_device(cx) {
                 self.settle();
@@ -40,7 +41,7 @@ impl Port {
             return;
         }
         let watched = self.settings.idle_timeout.is_some();
-        for _ in 0..TURN {
+        for _ in 0..turn {
             let mut room = self.flush_to_device(cx);
             let mut moved = false;
             let mut at = self.turn;
