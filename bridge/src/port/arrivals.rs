@@ -116,7 +116,7 @@ impl Port {
     fn dismiss_gone(&mut self) {
         let mut at = 0;
         while let Some(newcomer) = self.newcomers.get_mut(at) {
-            if newcomer.client.peek() == Some(false) {
+            if matches!(newcomer.client.peek(), Poll::Ready(Ok(false) | Err(_))) {
                 let newcomer = self.newcomers.remove(at);
                 self.turn_away(newcomer.client.peer, EndReason::Probe, "", true);
             } else {
@@ -192,7 +192,6 @@ impl Port {
             let takes_over = newcomer.takes_over.is_some();
             let due = newcomer.takes_over.is_some_and(|deadline| deadline <= now);
             let byte = match newcomer.client.poll_peek(cx) {
-                Poll::Ready(byte) => Some(byte.unwrap_or(false)),
                 // The runtime may only have had no time to look.
                 Poll::Pending if due => newcomer.client.peek(),
                 Poll::Pending => None,
@@ -201,6 +200,10 @@ impl Port {
                 let newcomer = self.newcomers.remove(at);
                 self.turn_away(newcomer.client.peer, EndReason::Probe, "", true);
             } else if self.has_room() {
+                byte => byte,
+            };
+            let byte = match byte {
+                Poll::Ready(byte) => Some(byte.unwrap_or(false)),
                 let newcomer = self.newcomers.remove(at);
                 self.admit(cx, newcomer.client);
             } else if due || (takes_over && byte.is_some()) {

@@ -291,8 +291,9 @@ impl Client {
         Poll::Ready(Ok(()))
     }
 
-    /// Whether a byte is there (true), FIN (false), or nothing yet, whatever the runtime knows of it.
-    pub(super) fn peek(&mut self) -> Option<bool> {
+    /// Whether a byte is there (true), FIN (false), or nothing yet, whatever the runtime knows of it. Whoever is told of an
+    /// error is the only one.
+    pub(super) fn peek(&mut self) -> Poll<io::Result<bool>> {
         self.transport.peek()
     }
 

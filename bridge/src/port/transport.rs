@@ -109,15 +109,15 @@ impl Transport {
         }
     }
 
-    /// The same, whatever the runtime knows of it; `None`: nothing yet. A broken connection is an end.
-    pub(super) fn peek(&mut self) -> Option<bool> {
+    /// The same, whatever the runtime knows of it. Whoever is told of an error is the only one.
+    pub(super) fn peek(&mut self) -> Poll<io::Result<bool>> {
         match self {
             Self::Plain(socket) => {
                 let mut byte = [0_u8];
                 match rustix::net::recv(&*socket, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-                    Ok((_, peeked)) => Some(peeked > 0),
-                    Err(Errno::WOULDBLOCK | Errno::INTR) => None,
-                    Err(_) => Some(false),
+                    Ok((_, peeked)) => Poll::Ready(Ok(peeked > 0)),
+                    Err(Errno::WOULDBLOCK | Errno::INTR) => Poll::Pending,
+                    Err(errno) => Poll::Ready(Err(errno.into())),
                 }
             }
             Self::Tls(stream) => stream.peek(),
@@ -165,21 +165,17 @@ impl TlsStream {
         }
     }
 
-    fn peek(&mut self) -> Option<bool> {
+    fn peek(&mut self) -> Poll<io::Result<bool>> {
         loop {
-            match self.decrypted() {
-                Ok(None) => {}
-                Ok(there) => return there,
-                Err(_) => return Some(false),
+            if let Some(there) = self.decrypted()? {
+                return Poll::Ready(Ok(there));
             }
             match self.session.read_tls(&mut Raw(&self.socket)) {
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-                Err(_) => return Some(false),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
+                Err(error) => return Poll::Ready(Err(error)),
             }
-            if self.decrypt().is_err() {
-                return Some(false);
-            }
+            self.decrypt()?;
         }
     }
 

@@ -50,7 +50,14 @@ impl Port {
                     at = 0;
                 }
                 let writes = self.may_write(at);
-                let waits = !room && writes && !self.finds_purge(cx, at, buffer);
+                let purges = if room || !writes { Ok(false) } else { self.finds_purge(cx, at, buffer) };
+                let waits = match purges {
+                    Ok(purges) => !room && writes && !purges,
+                    Err(reason) => {
+                        self.end(at, reason);
+                        continue;
+                    }
+                };
                 let Some(client) = self.clients.get_mut(at).filter(|_| !waits) else {
                     at += 1;
                     continue;

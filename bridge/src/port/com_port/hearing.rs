@@ -48,6 +48,10 @@ impl Port {
             let next = input.get(..HEARD).unwrap_or(&input);
             let decoded = self.decode(cx, at, writes, next);
             input.drain(..decoded);
+            // What was read ahead once must not cost memory for ever.
+            if input.is_empty() {
+                input = Vec::new();
+            }
             if let Some(speaker) = self.speaker(at) {
                 speaker.searched = speaker.searched.saturating_sub(decoded);
             }
@@ -67,12 +71,14 @@ impl Port {
         cx: &mut Context<'_>,
         at: usize,
         buffer: &mut [u8],
-    ) -> bool {
+    ) -> Result<bool, EndReason> {
         let watched = self.settings.idle_timeout.is_some();
-        let Some(client) = self.clients.get_mut(at).filter(|client| is_heard(client)) else { return false };
-        read_ahead(client, cx, buffer, watched);
+        let Some(client) = self.clients.get_mut(at).filter(|client| is_heard(client)) else {
+            return Ok(false);
+        };
+        read_ahead(client, cx, buffer, watched)?;
         let sender = client.id;
-        let Some(speaker) = &mut client.speaker else { return false };
+        let Some(speaker) = &mut client.speaker else { return Ok(false) };
         if speaker.searched < speaker.input.len() && !speaker.purging {
             speaker.searched = speaker.input.len();
             speaker.purging = speaker.session.is_purge_ahead(&speaker.input);
@@ -80,7 +86,7 @@ impl Port {
                 self.drop_to_device();
             }
         }
-        self.speaker(at).is_some_and(|speaker| speaker.purging)
+        Ok(self.speaker(at).is_some_and(|speaker| speaker.purging))
     }
 
     fn speaker(&mut self, at: usize) -> Option<&mut Speaker> {
@@ -138,20 +144,31 @@ impl Port {
 }
 
 /// Reads what there is, while there is room for it. FIN is left: who waits for the device is not on its way out.
-fn read_ahead(client: &mut Client, cx: &mut Context<'_>, buffer: &mut [u8], watched: bool) {
+fn read_ahead(
+    client: &mut Client,
+    cx: &mut Context<'_>,
+    buffer: &mut [u8],
+    watched: bool,
+) -> Result<(), EndReason> {
     while let Some(speaker) = &client.speaker
         && let Some(buffer) = buffer.get_mut(..HEARD)
         && speaker.input.len() + HEARD <= AHEAD
     {
         let there = match client.poll_peek(cx) {
-            Poll::Ready(there) => there.unwrap_or(false),
             // A read that ended at an urgent byte looked to the runtime like the end.
-            Poll::Pending => client.peek() == Some(true),
+            Poll::Pending => client.peek(),
+            there => there,
         };
-        if !there {
-            break;
+        match there {
+            Poll::Ready(Ok(true)) => {}
+            Poll::Ready(Ok(false)) | Poll::Pending => break,
+            Poll::Ready(Err(_)) => return Err(EndReason::PeerLost),
         }
-        let Poll::Ready(Ok(Received::Bytes(read))) = client.poll_read_past_urgent(cx, buffer) else { break };
+        let read = match client.poll_read_past_urgent(cx, buffer) {
+            Poll::Ready(Ok(Received::Bytes(read))) => read,
+            Poll::Ready(Err(_)) => return Err(EndReason::PeerLost),
+            Poll::Ready(Ok(Received::End)) | Poll::Pending => break,
+        };
         if watched {
             client.touch();
         }
@@ -160,6 +177,7 @@ fn read_ahead(client: &mut Client, cx: &mut Context<'_>, buffer: &mut [u8], watc
             speaker.settle_account(cx);
         }
     }
+    Ok(())
 }
 
 /// Whether a client is listened to: not while something of its is under way, nor while it leaves its answers unread.
