@@ -276,7 +276,9 @@ impl Port {
 
     /// The device went away: what clients wait for is answered from what is remembered.
     pub(super) fn line_is_gone(&mut self) {
-        let values = self.com_port.values.take();
+        // What nobody is there for any more ends with the device, however far its undoing had come.
+        let ending = self.clients.is_empty() || matches!(self.com_port.settling, Some(Settling::Restore(_)));
+        let values = self.com_port.values.take().filter(|_| !ending);
         self.com_port = ComPort { values, ..ComPort::default() };
         for speaker in self.clients.iter_mut().filter_map(|client| client.speaker.as_mut()) {
             if let Some(under_way) = &mut speaker.under_way {

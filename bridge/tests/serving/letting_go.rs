@@ -44,6 +44,27 @@ fn a_bridge_that_ends_leaves_the_line_as_configured() {
     assert!(line.baud == 57_600 && !line.rtscts, "{line:?}");
 }
 
+/// A chip that is flashed resets itself when the client leaves: what that had set is still being undone.
+#[test]
+fn a_device_that_goes_as_its_client_leaves_comes_back_as_configured() {
+    let (rig, stick, mut client) = set_up(LINE);
+    stick.freeze().unwrap();
+    // For what waits for the device the line waits, too.
+    client.send(&[b'x'; 30_000]);
+    rig.wait_metric("serialfleet_port_bytes_total{port=\"modem\",direction=\"to_device\"}", 4_000.0);
+    // Gone at once, and heard of although the device takes nothing.
+    socket2::SockRef::from(&client.0).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+    drop(client);
+    rig.wait("modem", |view| view.clients.is_empty());
+    stick.unplug().unwrap();
+    rig.wait_state("modem", PortState::Absent);
+    stick.thaw().unwrap();
+    stick.plug().unwrap();
+    rig.wait_state("modem", PortState::Serving);
+    let line = stick.line(0).unwrap();
+    assert!(line.baud == 57_600 && !line.rtscts, "{line:?}");
+}
+
 /// The device may hang: then what a client has set is not worth more than the end.
 #[test]
 fn a_device_that_takes_nothing_keeps_the_end_waiting_for_a_moment_only() {
