@@ -1,6 +1,10 @@
 //! What a port does when there is too much of something: connections, queued bytes, bytes that do not move.
 
-use std::{net::TcpStream, thread, time::Duration};
+use std::{
+    net::TcpStream,
+    thread,
+    time::{Duration, Instant},
+};
 
 use serialfleet_sim::{Host, Mode, Stick};
 use socket2::{Domain, SockFilter, SockRef, Socket, Type};
@@ -226,6 +230,21 @@ fn with_block_a_client_that_does_not_read_is_kept_although_the_kernel_holds_all_
     client.expect(&sent);
     stick.send(0, b"more").unwrap();
     client.expect(b"more");
+}
+
+/// Its window opens now and then, for so short a time that a look need not see it.
+#[test]
+fn with_block_a_peer_that_vanished_after_it_had_read_slowly_is_ended_as_soon() {
+    let Blocked { rig, mut deaf, _sticks } = blocked(IMPATIENT);
+    let start = Instant::now();
+    // Twice as long as the end may take then.
+    while start.elapsed() < 10 * USER_TIMEOUT {
+        deaf.expect(&[7; 4096]);
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(rig.metric(&ended("zigbee", "PeerLost")), None);
+    SockRef::from(&deaf.0).attach_filter(&[SockFilter::new(6, 0, 0, 0)]).unwrap();
+    rig.wait_metric(&ended("zigbee", "PeerLost"), 1.0);
 }
 
 #[test]

@@ -30,6 +30,8 @@ pub(super) struct Patience {
     look_at: Option<Instant>,
     /// Not before this the window was closed, and at each look since it still was.
     closed_since: Option<Instant>,
+    /// What it had acknowledged at the last look.
+    acknowledged: u64,
 }
 
 impl Client {
@@ -48,7 +50,7 @@ impl Client {
     /// Gives it more time if it does not read, answers, and is waited for (`block`).
     ///
     /// # Errors
-    /// [`EndReason::PeerLost`] if the connection broke: nobody else may be waiting for it.
+    /// [`EndReason::PeerLost`] if the connection broke, as nobody else may be waiting for it, or if it answers no more.
     pub(in crate::port) fn look(
         &mut self,
         now: Instant,
@@ -62,15 +64,22 @@ impl Client {
         if info.tcpi_state == TCP_CLOSE {
             return Err(EndReason::PeerLost);
         }
-        let before = self.patience.closed_since;
+        let read = std::mem::replace(&mut self.patience.acknowledged, info.tcpi_bytes_acked)
+            != info.tcpi_bytes_acked;
+        // One that reads slowly opens its window for a moment, which no look need see, but which the kernel counts from.
+        let before = self.patience.closed_since.filter(|_| !read);
+        let silence = Duration::from_millis(info.tcpi_last_ack_recv.into());
+        let extended = self.patience.closed_since.is_some();
         if !(block && waits && info.tcpi_snd_wnd == 0) {
             self.patience.closed_since = None;
-        } else if Duration::from_millis(info.tcpi_last_ack_recv.into()) < timeout(keepalive) * UNANSWERED {
+        } else if silence < timeout(keepalive) * UNANSWERED {
             self.patience.closed_since = before.or_else(|| now.checked_sub(step));
-        } else {
+        } else if silence < timeout(keepalive) * (UNANSWERED + 1) {
             return Ok(());
+        } else {
+            return Err(EndReason::PeerLost);
         }
-        if before.is_some() || self.patience.closed_since.is_some() {
+        if extended || self.patience.closed_since.is_some() {
             let socket = SockRef::from(self.transport.socket());
             // One that refuses it has none.
             socket.set_tcp_user_timeout(Some(self.user_timeout(keepalive))).ok();
