@@ -141,6 +141,12 @@ impl Port {
         }
     }
 
+    /// Since when somebody waits for the place of one who leaves; who takes over waits for nobody.
+    pub(super) fn awaited_since(&self) -> Option<Instant> {
+        let waiting = self.newcomers.iter().find(|newcomer| newcomer.takes_over.is_none())?;
+        Some(waiting.client.last_activity())
+    }
+
     /// Whether what clients have sent is still on its way, so that they are not read.
     fn is_unwritten(&self) -> bool {
         let busy = |client: &Client| client.speaker.as_ref().is_some_and(|speaker| speaker.is_busy());
@@ -194,16 +200,16 @@ impl Port {
             let byte = match newcomer.client.poll_peek(cx) {
                 // The runtime may only have had no time to look.
                 Poll::Pending if due => newcomer.client.peek(),
+                byte => byte,
+            };
+            let byte = match byte {
+                Poll::Ready(byte) => Some(byte.unwrap_or(false)),
                 Poll::Pending => None,
             };
             if byte == Some(false) {
                 let newcomer = self.newcomers.remove(at);
                 self.turn_away(newcomer.client.peer, EndReason::Probe, "", true);
             } else if self.has_room() {
-                byte => byte,
-            };
-            let byte = match byte {
-                Poll::Ready(byte) => Some(byte.unwrap_or(false)),
                 let newcomer = self.newcomers.remove(at);
                 self.admit(cx, newcomer.client);
             } else if due || (takes_over && byte.is_some()) {

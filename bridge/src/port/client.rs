@@ -26,9 +26,9 @@ use super::{CHUNK, EndReason, TURN, com_port::Speaker, ledger::Account, transpor
 pub(super) const OUTBOX: usize = 64 * 1024;
 /// How long a client that sent FIN is kept without bytes to it.
 const HALF_CLOSED: Duration = Duration::from_secs(5);
-/// The same once the device has answered it and somebody waits for its place: one that closes sends the same FIN as one
-/// that only stops writing, and clients that connect for each question must not wait for each other.
-const ANSWERED: Duration = Duration::from_millis(250);
+/// The same once the device has answered it, and for as long as somebody has waited for its place: one that closes sends
+/// the same FIN as one that only stops writing, and clients that connect for each question must not wait for each other.
+const ANSWERED: Duration = Duration::from_secs(1);
 
 /// What a client's socket had to say.
 pub(super) enum Received {
@@ -176,11 +176,19 @@ impl Client {
         self.asks = true;
     }
 
-    /// When it is given up if no byte goes by until then. `awaited`: somebody waits for its place.
-    pub(super) fn deadline(&self, idle: Option<Duration>, awaited: bool) -> Option<Instant> {
+    /// When a byte went by last; before the first, when it came.
+    pub(super) fn last_activity(&self) -> Instant {
+        self.last_activity
+    }
+
+    /// When it is given up if no byte goes by until then. `awaited`: since when somebody waits for its place.
+    pub(super) fn deadline(&self, idle: Option<Duration>, awaited: Option<Instant>) -> Option<Instant> {
         if self.is_half_closed() {
-            let answered = awaited && !self.asks && self.owed() == 0;
-            return Some(self.last_activity + if answered { ANSWERED } else { HALF_CLOSED });
+            let longest = self.last_activity + HALF_CLOSED;
+            let awaited = awaited.filter(|_| !self.asks && self.owed() == 0);
+            return Some(
+                awaited.map_or(longest, |since| longest.min(self.last_activity.max(since) + ANSWERED)),
+            );
         }
         idle.map(|idle| self.last_activity + idle)
     }

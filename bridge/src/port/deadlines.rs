@@ -47,7 +47,7 @@ impl Port {
             self.look_at_output(now);
         }
         let block = self.settings.slow_reader == SlowReader::Block;
-        let (idle, awaited) = (self.settings.idle_timeout, !self.newcomers.is_empty());
+        let (idle, awaited) = (self.settings.idle_timeout, self.awaited_since());
         let mut at = 0;
         while let Some(client) = self.clients.get_mut(at) {
             if client.look_at().is_some_and(|due| due <= now)
@@ -66,7 +66,7 @@ impl Port {
     /// Sets the timer. It is moved only to an earlier time: a deadline that moves on with each byte costs nothing,
     /// the timer goes off once too early and is set again.
     pub(super) fn poll_alarm(&mut self, cx: &mut Context<'_>) {
-        let (idle, awaited) = (self.settings.idle_timeout, !self.newcomers.is_empty());
+        let (idle, awaited) = (self.settings.idle_timeout, self.awaited_since());
         let next = self
             .clients
             .iter()
