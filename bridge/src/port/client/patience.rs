@@ -2,8 +2,9 @@
 //!
 //! TCP_USER_TIMEOUT frees the port of a peer that vanished, but counts a closed window as silence, however often the
 //! peer answers (`tcp_probe_timer` and `tcp_rtx_probe0_timed_out` of tcp_timer.c); without it nothing would for a
-//! quarter of an hour, as keepalives are not sent while bytes wait (`tcp_keepalive_timer`). So while its window is
-//! closed and it answers, the time is extended again and again, which has the kernel ask about as often.
+//! quarter of an hour, as keepalives are not sent while bytes wait (`tcp_keepalive_timer`). So once its window was
+//! closed, the time is extended again and again while bytes wait and it answers; who answers no more is ended here, as
+//! by then the kernel may have been given far more time than it needs.
 //!
 //! Owned by the port's task. At rest nothing is looked at: only while bytes wait for somebody. Must not end anybody who
 //! answers.
@@ -28,10 +29,9 @@ const UNANSWERED: u32 = 2;
 #[derive(Default)]
 pub(super) struct Patience {
     look_at: Option<Instant>,
-    /// Not before this the window was closed, and at each look since it still was.
+    /// Not before this its window was closed; bytes have waited since. A window that opened meanwhile does not end it: the
+    /// kernel counts on from the first probe where it opened for less than the next segment (`tcp_ack_probe`).
     closed_since: Option<Instant>,
-    /// What it had acknowledged at the last look.
-    acknowledged: u64,
 }
 
 impl Client {
@@ -64,22 +64,21 @@ impl Client {
         if info.tcpi_state == TCP_CLOSE {
             return Err(EndReason::PeerLost);
         }
-        let read = std::mem::replace(&mut self.patience.acknowledged, info.tcpi_bytes_acked)
-            != info.tcpi_bytes_acked;
-        // One that reads slowly opens its window for a moment, which no look need see, but which the kernel counts from.
-        let before = self.patience.closed_since.filter(|_| !read);
+        let before = self.patience.closed_since;
         let silence = Duration::from_millis(info.tcpi_last_ack_recv.into());
-        let extended = self.patience.closed_since.is_some();
-        if !(block && waits && info.tcpi_snd_wnd == 0) {
+        if !(block && waits) {
             self.patience.closed_since = None;
         } else if silence < timeout(keepalive) * UNANSWERED {
-            self.patience.closed_since = before.or_else(|| now.checked_sub(step));
-        } else if silence < timeout(keepalive) * (UNANSWERED + 1) {
-            return Ok(());
-        } else {
+            let closed = || (info.tcpi_snd_wnd == 0).then(|| now.checked_sub(step)).flatten();
+            self.patience.closed_since = before.or_else(closed);
+        } else if silence > timeout(keepalive) * (UNANSWERED + 1)
+            && info.tcpi_probes.max(info.tcpi_retransmits) > 1
+        {
             return Err(EndReason::PeerLost);
+        } else {
+            return Ok(());
         }
-        if extended || self.patience.closed_since.is_some() {
+        if before.is_some() || self.patience.closed_since.is_some() {
             let socket = SockRef::from(self.transport.socket());
             // One that refuses it has none.
             socket.set_tcp_user_timeout(Some(self.user_timeout(keepalive))).ok();
