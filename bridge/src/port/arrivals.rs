@@ -153,7 +153,8 @@ impl Port {
         self.com_port.is_settling() || !self.to_device.is_empty() || self.clients.iter().any(busy)
     }
 
-    /// How many clients have sent FIN, a short while ago. While they are not read the kernel is asked, and those that are gone are ended.
+    /// How many clients have sent FIN, a short while ago. While they are not read the kernel is asked, and those that are
+    /// gone are ended.
     fn leaving(&mut self) -> usize {
         if !self.is_unwritten() {
             return self.clients.iter().filter(|client| client.is_leaving()).count();
